@@ -1,0 +1,37 @@
+//! **qsd** trains *quotient-space diffusion models* of molecules on many processes and samples from them.
+//!
+//! A molecule's shape does not change when it is turned or moved, so a denoiser should not be taught
+//! turns: its error is projected onto the directions that change the shape (Xu et al., *Quotient-Space
+//! Diffusion Models*, ICLR 2026), and the sampler moves along these directions only.
+//!
+//! # Layout
+//! Data flows one way, downwards in this list's last column; a room imports only from lower floors.
+//!
+//! | floor | room | part |
+//! |---|---|---|
+//! | 1 | [`geometry`] | ragged point clouds, groups that act on them, rigid alignment |
+//! | 1 | [`chem`] | molecules: graph, features, SMILES, SDF |
+//! | 1 | [`distributed`] | processes that exchange spans of numbers; the canonical sum |
+//! | 1 | [`random`] | counter-based randomness |
+//! | 1 | [`config`] | YAML with `extends`, overrides and located errors → typed sections |
+//! | 2 | [`data`] | shards on disk → samples in a seeded order → batches |
+//! | 2 | [`cli`] | terminal progress, exit codes |
+//! | 3 | [`diffusion`] | noise, priors, interpolants, the four objectives, samplers; the trait [`diffusion::Denoiser`] |
+//! | 4 | [`model`] | the parameter buffer and the networks that implement the trait |
+//! | 5 | [`train`] | the loop: optimizer, schedule, clipping, EMA, checkpoints, logs |
+//!
+//! The programs `qsd-train`, `qsd-sample` and `qsd-data` (in `src/bin`) are thin sentences over these rooms.
+
+pub mod chem;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod diffusion;
+pub mod distributed;
+mod error;
+pub mod geometry;
+pub mod model;
+pub mod random;
+pub mod train;
+
+pub use error::{Error, Result};
