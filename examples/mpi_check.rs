@@ -70,6 +70,7 @@ fn sum(world: &dyn Communicator) -> Result<()> {
     vote::agree(world, "sums", &hash)?;
     let ranks = vote::gather(world, &[world.rank() as f64])?;
     assert!(ranks.iter().copied().eq((0..world.size()).map(|rank| rank as f64)), "ranks out of order: {ranks:?}");
+    assert!(world.all_gather(&Vec::new())?.iter().all(Vec::is_empty), "empty messages");
     let texts = world.all_gather(&vec![b'x'; world.rank() * 1000])?;
     assert!(texts.iter().enumerate().all(|(rank, text)| text.len() == rank * 1000), "uneven messages");
     assert_eq!(vote::broadcast(world, &[world.rank() as u8], world.size() - 1)?, [world.size() as u8 - 1]);

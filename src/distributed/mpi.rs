@@ -27,6 +27,10 @@ static UNIVERSE: Mutex<Option<Universe>> = Mutex::new(None);
 /// The most numbers in one message: MPI counts in `i32`.
 const CHUNK: usize = 1 << 28;
 
+/// Where an empty message points: Rust's own empty byte slices may point to address 1, which is Open MPI's
+/// MPI_IN_PLACE.
+static NOTHING: [u8; 1] = [0];
+
 /// The exit code of a panic.
 const PANICKED: i32 = 101;
 
@@ -107,10 +111,14 @@ impl Communicator for Mpi {
         if i32::try_from(total).is_err() {
             return Err(self.failure(format!("a message of {total} bytes to all; the most is {}", i32::MAX)));
         }
+        if total == 0 {
+            return Ok(vec![Vec::new(); self.size]);
+        }
         // Each fits, since their sum does.
         let counts: Vec<i32> = lengths.iter().map(|&length| length as i32).collect();
         let starts: Vec<i32> = counts.iter().scan(0, |end, count| Some(std::mem::replace(end, *end + count))).collect();
         let mut all = vec![0u8; total as usize];
+        let bytes = if bytes.is_empty() { &NOTHING[..0] } else { bytes };
         world.all_gather_varcount_into(bytes, &mut PartitionMut::new(&mut all[..], counts, &starts[..]));
         let mut rest = &all[..];
         Ok(lengths.iter().map(|&length| rest.split_off(..length as usize).unwrap_or_default().to_vec()).collect())
