@@ -80,8 +80,7 @@ impl AdamW {
         let decay = (1.0 - learning_rate * weight_decay) as f32;
         let rate = (learning_rate / (1.0 - beta1.powi(exponent))) as f32;
         let root = (1.0 - beta2.powi(exponent)).sqrt() as f32;
-        let (rest1, beta2, rest2, epsilon) =
-            ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32, epsilon as f32);
+        let (rest1, beta2, rest2, epsilon) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32, epsilon as f32);
         let moments = self.first_moment.iter_mut().zip(&mut self.second_moment);
         for ((theta, g), (m, v)) in parameters.iter_mut().zip(gradient).zip(moments) {
             let g = scale * g;
