@@ -1,5 +1,24 @@
 //! From files to batches: shards on disk → samples in a seeded order → ragged batches.
 
 mod batch;
+mod config;
+mod dataset;
+mod loader;
+mod manifest;
+mod order;
+mod plan;
+mod record;
+mod schema;
+mod shard;
+mod writer;
 
 pub use batch::{Batch, Condition, NUM_FEATURES, StereoCentre};
+pub use config::{BatchBy, ConformerChoice, DataConfig};
+pub use dataset::{Dataset, Split};
+pub use loader::{Loader, StepBatches, TrainingStream, ValidationBatches};
+pub use manifest::{Manifest, ShardEntry};
+pub use order::Order;
+pub use plan::{Planner, Position, Sample, Selection, StepPlan, num_edges};
+pub use record::MoleculeRecord;
+pub use schema::{ROWS_PER_BATCH, SCHEMA, SCHEMA_VERSION};
+pub use writer::{DatasetWriter, NewMolecule, Provenance};

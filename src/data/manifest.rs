@@ -1,0 +1,124 @@
+//! `manifest.json`: what a data set consists of, and where it comes from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::schema::{BOND_ORDERS, ROWS_PER_BATCH, SCHEMA_VERSION};
+use crate::{Error, Result};
+
+/// The manifest's name in the data set's folder.
+pub const MANIFEST: &str = "manifest.json";
+/// No manifest is larger; a file that is does not get read.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// The contents of `manifest.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The data set's name.
+    pub name: String,
+    /// The unit of each physical column.
+    pub units: BTreeMap<String, String>,
+    /// [`ROWS_PER_BATCH`].
+    pub rows_per_batch: usize,
+    /// The names of the bond orders, in the order of their codes.
+    pub bond_orders: Vec<String>,
+    /// The atomic numbers that occur, ascending.
+    pub elements: Vec<u8>,
+    /// The shards of each split, in the order of their molecules.
+    pub splits: BTreeMap<String, Vec<ShardEntry>>,
+    /// How many molecules of each split were left out, by reason.
+    pub dropped: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What the data set was made from: names and hashes.
+    pub source: serde_json::Value,
+    /// How it was made: the command, versions of the tools.
+    pub created: serde_json::Value,
+}
+
+/// One shard's line in the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardEntry {
+    /// Its name in the data set's folder.
+    pub file: String,
+    /// Rows.
+    pub molecules: usize,
+    /// Conformers of all rows.
+    pub conformers: u64,
+    /// Atoms of all rows (not times conformers).
+    pub atoms: u64,
+    /// Atoms of the largest row.
+    pub max_atoms: usize,
+    /// The file's size.
+    pub bytes: u64,
+    /// The file's SHA-256 in lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Reads the manifest of the data set in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it is missing, damaged, or of a form that this build does not read.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(MANIFEST);
+        let damaged = |what: String| Error::Data(format!("{}: {what}", path.display()));
+        let size = std::fs::metadata(&path).map_err(|e| damaged(format!("{e}; is this a qsd data set?")))?.len();
+        if size > MAX_BYTES {
+            return Err(damaged(format!("{size} bytes, but no manifest exceeds {MAX_BYTES}")));
+        }
+        let text = std::fs::read(&path).map_err(Error::io(&path))?;
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        manifest.check().map_err(damaged)?;
+        Ok(manifest)
+    }
+
+    /// SHA-256 of what defines the data: the form and, split by split, each shard's checksum and rows. Names
+    /// of folders, the way the data set was made, and the place it lies at do not enter.
+    pub fn hash(&self) -> String {
+        let mut text = format!("qsd {} {}\n", self.schema_version, self.rows_per_batch);
+        for (split, entries) in &self.splits {
+            for entry in entries {
+                text += &format!("{split} {} {}\n", entry.sha256, entry.molecules);
+            }
+        }
+        hex(&Sha256::digest(text.as_bytes()))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.schema_version != SCHEMA_VERSION {
+            return Err(format!("schema version {}, this build reads {SCHEMA_VERSION}", self.schema_version));
+        }
+        if self.rows_per_batch != ROWS_PER_BATCH {
+            return Err(format!("rows_per_batch {}, expected {ROWS_PER_BATCH}", self.rows_per_batch));
+        }
+        if !self.bond_orders.iter().eq(BOND_ORDERS.iter().map(|(name, _)| name)) {
+            return Err(format!("bond_orders {:?}, expected {:?}", self.bond_orders, BOND_ORDERS.map(|(n, _)| n)));
+        }
+        self.splits.values().flatten().try_for_each(ShardEntry::check)
+    }
+}
+
+impl ShardEntry {
+    fn check(&self) -> Result<(), String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if !self.file.chars().all(plain) || self.file.starts_with('.') || self.file.is_empty() {
+            return Err(format!("shard name {:?}: letters, digits, '-', '_', '.' only, no leading '.'", self.file));
+        }
+        // Each molecule takes more than one byte, so this caps whatever is allocated by their number.
+        if self.molecules as u64 > self.bytes {
+            return Err(format!("{}: {} molecules in {} bytes", self.file, self.molecules, self.bytes));
+        }
+        Ok(())
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
