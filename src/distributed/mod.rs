@@ -23,7 +23,7 @@ pub mod vote;
 
 use std::process::ExitCode;
 
-use crate::Result;
+use crate::{Error, Result};
 use launch::Launch;
 pub use solo::Solo;
 
@@ -91,28 +91,36 @@ fn join(announced: Option<usize>) -> Result<Box<dyn Communicator>> {
         return Ok(Box::new(Solo));
     }
     let count = announced.map_or("several".into(), |size| size.to_string());
-    Err(crate::Error::World(format!(
+    Err(Error::World(format!(
         "{count} processes were started together, but this build of qsd has no MPI: rebuild it with the cargo feature \
          `mpi` (cargo build --release --features mpi), or start one process"
     )))
 }
 
-/// The last sentence of a program: leaves the group in good order with the outcome's exit code, or prints the
-/// error with the rank, step and phase and ends all members with the error's exit code.
+/// The last sentence of a program: leaves the group in good order with the outcome's exit code; so too when the
+/// members have agreed on a failure ([`Error::Agreed`]), which rank 0 then prints. Any other error is printed with
+/// the rank, step and phase, and ends all members with its exit code.
 pub fn close(world: Box<dyn Communicator>, outcome: Result<u8>) -> ExitCode {
     let (rank, size) = (world.rank(), world.size());
     let place = || if size > 1 { format!("rank {rank} of {size}, {}: ", status::describe()) } else { String::new() };
-    match outcome {
+    let code = match outcome {
+        Ok(code) => code,
+        Err(error @ Error::Agreed { .. }) => {
+            if rank == 0 {
+                eprintln!("error: {error}");
+            }
+            error.exit_code()
+        }
         Err(error) => {
             eprintln!("error: {}{error}", place());
             world.abort(error.exit_code())
         }
-        Ok(code) => match world.finish() {
-            Ok(()) => ExitCode::from(code),
-            Err(error) => {
-                eprintln!("error: {}{error}", place());
-                ExitCode::from(error.exit_code())
-            }
-        },
+    };
+    match world.finish() {
+        Ok(()) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {}{error}", place());
+            ExitCode::from(error.exit_code())
+        }
     }
 }

@@ -65,7 +65,7 @@ pub fn broadcast(world: &dyn Communicator, bytes: &[u8], root: usize) -> Result<
 /// Makes sure that all members hold the same bytes; `name` says what they are ("configuration").
 ///
 /// # Errors
-/// [`Error::World`], on every member, with the ranks that differ from rank 0.
+/// [`Error::Agreed`], on every member, with the ranks that differ from rank 0.
 pub fn agree(world: &dyn Communicator, name: &str, bytes: &[u8]) -> Result<()> {
     let digests = world.all_gather(&Sha256::digest(bytes))?;
     let differing: Vec<String> =
@@ -74,10 +74,30 @@ pub fn agree(world: &dyn Communicator, name: &str, bytes: &[u8]) -> Result<()> {
         return Ok(());
     }
     let (ranks, size) = (differing.join(", "), world.size());
-    Err(Error::World(format!(
+    let message = format!(
         "the processes hold different {name}: rank(s) {ranks} of {size} differ from rank 0; start all of them with the \
          same {name}"
-    )))
+    );
+    Err(Error::Agreed { rank: 0, code: Error::World(String::new()).exit_code(), message })
+}
+
+/// The outcome of something that every member has just done: its own value where all succeeded; otherwise, on
+/// every member, the failure of the lowest rank that failed, as [`Error::Agreed`].
+pub fn consent<T>(world: &dyn Communicator, mine: Result<T>) -> Result<T> {
+    if world.size() == 1 {
+        return mine;
+    }
+    let note = match &mine {
+        Ok(_) => Vec::new(),
+        Err(error) => [&[error.exit_code()], error.to_string().as_bytes()].concat(),
+    };
+    let notes = world.all_gather(&note)?;
+    match notes.iter().enumerate().find_map(|(rank, note)| Some((rank, note.split_first()?))) {
+        None => mine,
+        Some((rank, (&code, message))) => {
+            Err(Error::Agreed { rank, code, message: String::from_utf8_lossy(message).into_owned() })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -133,11 +153,25 @@ mod tests {
     }
 
     #[test]
+    fn one_members_failure_is_everyones() {
+        let outcomes = on_each(3, |world| {
+            let mine = if world.rank() == 1 { Err(Error::Data("no such file".into())) } else { Ok(world.rank()) };
+            (consent(world, mine), consent(world, Ok(world.rank())).unwrap())
+        });
+        for (rank, (outcome, next)) in outcomes.into_iter().enumerate() {
+            let error = outcome.unwrap_err();
+            assert_eq!((error.exit_code(), error.to_string()), (3, "rank 1: no such file".into()));
+            assert_eq!(next, rank, "the members are still in step");
+        }
+    }
+
+    #[test]
     fn disagreement_names_the_ranks() {
         assert!(on_each(4, |world| agree(world, "data", b"same").is_ok()).into_iter().all(|agreed| agreed));
         let errors = on_each(4, |world| agree(world, "configuration", &[(world.rank() % 2) as u8]).unwrap_err());
         for error in errors {
-            assert!(matches!(&error, Error::World(message) if message.contains("rank(s) 1, 3 of 4")), "{error}");
+            assert_eq!(error.exit_code(), 5);
+            assert!(error.to_string().contains("rank(s) 1, 3 of 4"), "{error}");
         }
     }
 }
