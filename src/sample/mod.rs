@@ -9,16 +9,18 @@ mod output;
 
 use std::path::PathBuf;
 
+use candle_core::DType;
+
 use crate::chem::Record;
 use crate::cli::progress::Progress;
 use crate::data::Condition;
-use crate::diffusion::{Denoiser, Sampler};
+use crate::diffusion::{Denoiser, Sampler, SamplerConfig};
 use crate::distributed::{Communicator, cores, vote};
 use crate::geometry::Point;
 use crate::model::Network as _;
 use crate::model::et::EtNetwork;
-use crate::train::checkpoint::{self, weights_sha256};
-use crate::train::{Config, SavedState, side_by_side};
+use crate::train::checkpoint::{load_for_sampling, weights_sha256};
+use crate::train::{SavedState, side_by_side};
 use crate::{Error, Result, config};
 use input::Input;
 use output::Output;
@@ -102,16 +104,16 @@ struct Plan {
 
 impl Plan {
     fn open(request: &Request) -> Result<Self> {
-        let checkpoint = checkpoint::load_for_sampling(&request.checkpoint)?;
+        let checkpoint = load_for_sampling(&request.checkpoint)?;
         let saved = SavedState::parse(&checkpoint.state)?;
-        let config = config::with_overrides::<Config>(saved.config, &request.overrides)?;
-        let network = EtNetwork::new(config.model.clone())?;
-        let input = Input::read(&request.input, config.model.max_z)?;
+        let sampler: SamplerConfig = config::override_section("sampler", &saved.config.sampler, &request.overrides)?;
+        let network = EtNetwork::new(saved.config.model.clone(), DType::F32)?;
+        let parameters = checkpoint.parameters(network.layout())?;
         Ok(Plan {
-            input,
-            sampler: Sampler::new(&config.sampler, &config.diffusion)?,
-            denoiser: network.bind(checkpoint.weights_for(network.layout())?)?,
-            weights: weights_sha256(&checkpoint.weights),
+            input: Input::read(&request.input, saved.config.model.max_z)?,
+            sampler: Sampler::new(&sampler, &saved.config.diffusion)?,
+            denoiser: network.bind(&parameters)?,
+            weights: weights_sha256(&parameters),
         })
     }
 

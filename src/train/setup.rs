@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use candle_core::DType;
 
 use super::checkpoint::{self, Snapshot, weights_sha256};
 use super::outputs::Outputs;
@@ -15,8 +17,8 @@ use super::{Config, process};
 use crate::data::{Dataset, Loader, TrainingStream, ValidationBatches};
 use crate::distributed::tree::{self, TreeSum};
 use crate::distributed::{Communicator, cores, vote};
-use crate::model::Network;
 use crate::model::et::EtNetwork;
+use crate::model::{Layout, Network};
 use crate::{Error, Result, cli, config};
 
 /// What `qsd-train` is asked for.
@@ -105,7 +107,7 @@ fn dry_run(world: &dyn Communicator, config: &Config) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
     let peak = vote::sum(world, &[process::memory().1 as f64])?[0];
     if world.rank() == 0 {
-        let total = cli::duration(std::time::Duration::from_secs_f64(seconds * config.train.steps as f64));
+        let total = cli::duration(Duration::from_secs_f64(seconds * config.train.steps as f64));
         println!("{summary}");
         println!("loss {:.4}, gradient norm {:.4}", record.sums.loss / record.sums.clouds, record.gradient_norm);
         println!(
@@ -121,6 +123,7 @@ fn dry_run(world: &dyn Communicator, config: &Config) -> Result<()> {
 /// What a run is made of, opened and checked.
 struct Parts {
     network: Arc<dyn Network>,
+    layout: Arc<Layout>,
     stream: TrainingStream,
     validation: Option<ValidationBatches>,
     owned: std::ops::Range<usize>,
@@ -131,7 +134,7 @@ struct Parts {
 impl Parts {
     fn open(world: &dyn Communicator, config: &Config) -> Result<Self> {
         let owned = tree::owned_shards(world, config.train.micro_shards)?;
-        let network = EtNetwork::new(config.model.clone())?;
+        let network = EtNetwork::new(config.model.clone(), DType::F32)?;
         // One process reads all of the data to verify it; the others only map it.
         let verify = config.data.verify && world.rank() == 0;
         let dataset = Dataset::open(&config.data.path, verify)?;
@@ -154,7 +157,8 @@ impl Parts {
             data_sha256: dataset.hash().to_string(),
         };
         let workers = workers.min(owned.len());
-        Ok(Parts { network: Arc::new(network), stream, validation, owned, workers, belonging })
+        let layout = Arc::new(network.layout().clone());
+        Ok(Parts { network: Arc::new(network), layout, stream, validation, owned, workers, belonging })
     }
 
     fn provenance(&self) -> Provenance {
@@ -164,7 +168,7 @@ impl Parts {
             world_size: self.belonging.world_size,
             data_sha256: self.belonging.data_sha256.clone(),
             config_sha256: self.belonging.config_sha256.clone(),
-            parameters: self.network.layout().len(),
+            parameters: self.layout.len(),
         }
     }
 
@@ -177,7 +181,7 @@ impl Parts {
         };
         format!(
             "{} parameters, {} molecules{skipped}, batch {} in {} micro-shards, {} process(es) with {} thread(s)",
-            self.network.layout().len(),
+            self.layout.len(),
             selection.len(),
             config.train.global_batch,
             config.train.micro_shards,
@@ -206,7 +210,7 @@ impl Parts {
     }
 
     fn load(&self, config: &Config, path: &Path, allow_change: bool) -> Result<State> {
-        let snapshot = checkpoint::load(path, self.network.layout())?;
+        let snapshot = checkpoint::load(path, &self.layout)?;
         if !allow_change {
             self.check_belonging(config, &snapshot, path)?;
         }
@@ -214,7 +218,7 @@ impl Parts {
     }
 
     fn check_belonging(&self, config: &Config, snapshot: &Snapshot, path: &Path) -> Result<()> {
-        let saved = SavedState::read(snapshot)?;
+        let saved = SavedState::parse(&snapshot.state)?;
         if saved.data_sha256 != self.belonging.data_sha256 {
             return Err(Error::Checkpoint(format!(
                 "{} was trained on other data (sha256 {}, now {}); give the same data.path, another run.dir, or \
@@ -248,7 +252,7 @@ impl Parts {
         Ok(Trainer {
             config,
             world,
-            layout: Arc::new(self.network.layout().clone()),
+            layout: self.layout,
             network: self.network,
             belonging: self.belonging,
             state,
@@ -267,9 +271,9 @@ impl Parts {
 fn newest_healthy(folder: &Path) -> Result<Option<PathBuf>> {
     let found = checkpoint::newest_healthy(folder)?;
     for rejected in &found.rejected {
-        eprintln!("passed over {rejected}");
+        eprintln!("passed over {}: {}", rejected.path.display(), rejected.cause);
     }
-    match (found.path, found.rejected.is_empty()) {
+    match (found.found, found.rejected.is_empty()) {
         (None, false) => Err(Error::Checkpoint(format!(
             "{}: no checkpoint there is whole; remove the folder to begin anew",
             folder.display()

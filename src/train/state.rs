@@ -87,7 +87,7 @@ impl State {
     /// # Errors
     /// [`Error::Checkpoint`] when `state.json` lacks something, or the average that `ema.decay` asks for is missing.
     pub fn restore(config: &Config, snapshot: Snapshot) -> Result<Self> {
-        let saved = SavedState::read(&snapshot)?;
+        let saved = SavedState::parse(&snapshot.state)?;
         if config.ema.decay.is_some() && snapshot.ema.is_none() {
             return Err(Error::Checkpoint("the checkpoint has no averaged parameters, but ema.decay is set".into()));
         }
@@ -144,9 +144,12 @@ impl State {
 }
 
 impl SavedState {
-    /// Reads the `state.json` of a checkpoint.
-    pub fn read(snapshot: &Snapshot) -> Result<Self> {
-        serde_json::from_value(snapshot.state.clone())
+    /// Reads the content of `state.json`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is not what this version writes.
+    pub fn parse(state: &serde_json::Value) -> Result<Self> {
+        Self::deserialize(state)
             .map_err(|e| Error::Checkpoint(format!("state.json is not of the form this version writes: {e}")))
     }
 }
