@@ -32,6 +32,7 @@ import platform
 import shutil
 import sys
 import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -326,7 +327,7 @@ def unpack(archive, partition, folder):
             with tar.extractfile(member) as source, open(target / Path(member.name).name, "wb") as copy:
                 shutil.copyfileobj(source, copy)
             if count % 1000 == 999:
-                print(f"\runpacked {count + 1} files", end="", file=sys.stderr, flush=True)
+                progress(f"unpacked {count + 1} files")
     write_durably(done, b"")
     return target
 
@@ -382,15 +383,33 @@ def run_tasks(tasks, folder, workers):
     if before:
         print(f"continuing: {before} of {total} molecules were finished before", file=sys.stderr)
     done, start = before, time.monotonic()
-    with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+    pool = concurrent.futures.ProcessPoolExecutor(workers, initializer=end_with_parent, initargs=(os.getpid(),))
+    try:
         running = {pool.submit(make_shard, task, str(folder)): task for task in waiting}
         for future in concurrent.futures.as_completed(running):
             future.result()
             done += len(running[future].names)
             elapsed = time.monotonic() - start
             left = elapsed * (total - done) / max(done - before, 1)
-            print(f"\r{done}/{total} molecules, {elapsed:.0f} s, about {left:.0f} s left ", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+            progress(f"{done}/{total} molecules, {elapsed:.0f} s, about {left:.0f} s left ")
+    finally:
+        pool.shutdown(cancel_futures=True)
+        print(file=sys.stderr)
+
+
+def progress(text):
+    print("\r" + text, end="", file=sys.stderr, flush=True)
+
+
+def end_with_parent(parent):
+    """Lets a worker end soon after a killed parent: it would wait for ever, and hold the work folder's lock."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def sum_up(tasks, folder, options):
@@ -460,10 +479,14 @@ def enter_work_folder(options):
     work = options.out.with_name(options.out.name + ".partial")
     work.mkdir(parents=True, exist_ok=True)
     lock = open(work / "lock", "w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        sys.exit(f"{work}: another run is at work there")
+    for attempt in range(10):  # the workers of a killed run let go within a second
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if attempt == 9:
+                sys.exit(f"{work}: another run is at work there")
+            time.sleep(0.3)
     note, wanted = work / "run.json", fingerprint(options)
     if note.exists():
         found = json.loads(note.read_text())
@@ -491,7 +514,12 @@ def publish(work, out, manifest, dropped):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--geom", type=Path, required=True, help="rdkit_folder.tar.gz, or the unpacked folder (an archive is unpacked beside the output while the run lasts)")
+    parser.add_argument(
+        "--geom",
+        type=Path,
+        required=True,
+        help="rdkit_folder.tar.gz, or the unpacked folder; an archive is unpacked beside the output while the run lasts",
+    )
     parser.add_argument("--partition", choices=("drugs", "qm9"), required=True)
     parser.add_argument("--split", type=Path, required=True, help="split.npy of that partition (its loading, too, unpickles)")
     parser.add_argument("--test-mols", type=Path, help="test_mols.pkl in place of the split's test molecules")
