@@ -72,12 +72,12 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
     let batches = plan.batches(request);
     let total = plan.input.molecules.len() * request.num;
     let mut progress = if world.rank() == 0 { Progress::new("sampling", total as u64) } else { Progress::silent() };
-    let workers = cores::per_rank();
+    let workers = cores::per_rank(world)?;
     let mut done = 0;
     for round in batches.chunks(world.size() * workers) {
         let mine = round.chunks(workers).nth(world.rank()).unwrap_or(&[]);
         let drawn = side_by_side(mine.iter().collect(), |batch| plan.draw(batch, request.seed));
-        let drawn = vote::consent(world, drawn.and_then(|all| all.into_iter().collect::<Result<Vec<_>>>()))?;
+        let drawn = vote::consent(world, drawn.into_iter().collect::<Result<Vec<_>>>())?;
         let positions = gather_points(world, &drawn.concat())?;
         let items = round.concat();
         done += items.len();

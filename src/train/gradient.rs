@@ -7,8 +7,7 @@ use super::metrics::ShardSums;
 use crate::data::Batch;
 use crate::diffusion::{Denoiser, DiffusionConfig, Input, draw, evaluate};
 use crate::distributed::tree::TreeSum;
-use crate::model::et::STACK_BYTES;
-use crate::{Error, Result};
+use crate::Result;
 
 /// What one micro-shard's gradient depends on besides the shard.
 #[derive(Clone, Copy)]
@@ -60,7 +59,9 @@ impl Pass<'_> {
         for wave in shards.chunks(workers.max(1)) {
             let buffers: Vec<_> = wave.iter().map(|_| tree.buffer(len)).collect();
             let jobs = wave.iter().zip(buffers).collect();
-            for outcome in side_by_side(jobs, |(shard, mut buffer)| Ok((self.gradient(shard, &mut buffer)?, buffer)))? {
+            for outcome in side_by_side(jobs, |(shard, mut buffer)| {
+                self.gradient(shard, &mut buffer).map(|sums| (sums, buffer))
+            }) {
                 let (shard_sums, buffer) = outcome?;
                 sums.push(shard_sums);
                 tree.push(buffer)?;
@@ -70,13 +71,12 @@ impl Pass<'_> {
     }
 }
 
-/// Runs one thread per job, with a stack that a network's backward pass fits in; the results in the jobs' order.
-pub(super) fn side_by_side<J: Send, T: Send>(jobs: Vec<J>, work: impl Fn(J) -> T + Sync) -> Result<Vec<T>> {
+/// Runs one thread per job; the results in the jobs' order.
+pub(crate) fn side_by_side<J: Send, T: Send>(jobs: Vec<J>, work: impl Fn(J) -> T + Sync) -> Vec<T> {
     thread::scope(|scope| {
         let work = &work;
-        let spawn = |job| thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, move || work(job));
-        let threads = jobs.into_iter().map(spawn).collect::<std::io::Result<Vec<_>>>();
-        let threads = threads.map_err(Error::io("a worker thread"))?;
-        Ok(threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect())
+        let threads: Vec<_> = jobs.into_iter().map(|job| scope.spawn(move || work(job))).collect();
+        // A worker's panic goes on in its caller, where the panic hook of the job has spoken already.
+        threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }

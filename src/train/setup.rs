@@ -68,7 +68,7 @@ fn train(world: &dyn Communicator, config: &Config, fresh: bool, allow_config_ch
     // Rank 0 owns the folder; the others wait for its word before they read from it.
     let run = (world.rank() == 0).then(|| RunDir::open(&directory, fresh)).transpose();
     let run = vote::consent(world, run)?;
-    let parts = vote::consent(world, Parts::open(world, config))?;
+    let parts = Parts::open(world, config)?;
     let state = parts.restore(world, config, &directory.join("checkpoints"), allow_config_change)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(Error::io("the runtime's threads"))?;
@@ -97,7 +97,7 @@ fn train(world: &dyn Communicator, config: &Config, fresh: bool, allow_config_ch
 
 /// Two steps: the first warms up, the second is measured.
 fn dry_run(world: &dyn Communicator, config: &Config) -> Result<()> {
-    let parts = vote::consent(world, Parts::open(world, config))?;
+    let parts = Parts::open(world, config)?;
     let summary = parts.summary(config);
     let state = State::new(config, &*parts.network);
     let mut trainer = parts.trainer(world, config, state, StopRequest::default(), None)?;
@@ -132,7 +132,13 @@ struct Parts {
 }
 
 impl Parts {
+    /// Opens everything; where it fails on one process, it fails on all.
     fn open(world: &dyn Communicator, config: &Config) -> Result<Self> {
+        let workers = if config.run.threads == 0 { cores::per_rank(world)? } else { config.run.threads };
+        vote::consent(world, Self::open_here(world, config, workers))
+    }
+
+    fn open_here(world: &dyn Communicator, config: &Config, workers: usize) -> Result<Self> {
         let owned = tree::owned_shards(world, config.train.micro_shards)?;
         let network = EtNetwork::new(config.model.clone(), DType::F32)?;
         // One process reads all of the data to verify it; the others only map it.
@@ -150,7 +156,6 @@ impl Parts {
                 Some(config.validation.molecules),
             )?),
         };
-        let workers = if config.run.threads == 0 { cores::per_rank() } else { config.run.threads };
         let belonging = Belonging {
             world_size: world.size(),
             config_sha256: config::hash(&config.identity())?,

@@ -137,14 +137,14 @@ impl Trainer<'_> {
         let name = span.map_or("none", |span| &span.name);
         let file = format!("nonfinite-step-{k}.json");
         let note = serde_json::json!({"step": k, "seed": self.config.seed, "samples": ids, "ranks": ranks, "parameter": name});
-        let written = match &self.outputs {
-            Some(outputs) => outputs.run.write(&file, &format!("{note:#}\n")).map(|()| outputs.run.path().join(&file)),
-            None => Ok(file.clone().into()),
-        }?;
+        let place = match &self.outputs {
+            Some(outputs) => outputs.note(&file, &format!("{note:#}\n"))?,
+            None => file.into(),
+        };
         Ok(Error::NonFinite(format!(
             "step {k}: the loss or its gradient is not finite (loss on ranks {ranks:?}, first parameter {name}); the \
              step was not taken, the samples are listed in {}; lower schedule.peak or clip.max, or look at these samples",
-            written.display()
+            place.display()
         )))
     }
 
@@ -165,7 +165,7 @@ impl Trainer<'_> {
         let mine: Vec<usize> = (rank * n / size..(rank + 1) * n / size).collect();
         let mut words = Vec::new();
         for wave in mine.chunks(self.workers) {
-            for sums in side_by_side(wave.to_vec(), |k| pass.losses(&validation.batch(k)?))? {
+            for sums in side_by_side(wave.to_vec(), |k| pass.losses(&validation.batch(k)?)) {
                 words.extend(sums?.to_words());
             }
         }
@@ -176,7 +176,7 @@ impl Trainer<'_> {
             self.state.best = Some(Best { step, loss });
         }
         if let Some(outputs) = &mut self.outputs {
-            outputs.validated(step, &total)?;
+            outputs.validated(&total);
         }
         self.phases.add(Phase::Evaluate, start.elapsed().as_secs_f64());
         Ok(())
@@ -187,7 +187,7 @@ impl Trainer<'_> {
         if let Some(outputs) = &mut self.outputs {
             outputs.step(self.state.position.step, record);
             if due {
-                outputs.flush(self.state.position.step, &self.phases)?;
+                outputs.flush(self.state.position.step, record, &self.phases)?;
             }
         }
         if due {
