@@ -86,7 +86,7 @@ impl TreeSum {
         }
         let (mut height, mut right) = (0, shard);
         while let Some((_, mut left)) = self.subtrees.pop_if(|(other, _)| *other == height) {
-            add_right(&mut left, &right);
+            add(&mut left, &right);
             self.spare.push(std::mem::replace(&mut right, left));
             height += 1;
         }
@@ -133,11 +133,7 @@ pub fn all_reduce(world: &dyn Communicator, numbers: &mut [f32]) -> Result<()> {
         let (kept, given) = halves(&mut numbers[mine.clone()], lower);
         let received = &mut received[..kept.len()];
         world.exchange(world.rank() ^ distance, given, received)?;
-        if lower {
-            add_right(kept, received)
-        } else {
-            add_left(kept, received)
-        }
+        add(kept, received);
         halvings.push((distance, lower, mine.clone()));
         let start = if lower { mine.start } else { mine.end - kept.len() };
         mine = start..start + kept.len();
@@ -155,14 +151,9 @@ fn halves(numbers: &mut [f32], lower: bool) -> (&mut [f32], &mut [f32]) {
     if lower { (low, high) } else { (high, low) }
 }
 
-/// a ← a + b.
-fn add_right(a: &mut [f32], b: &[f32]) {
+/// a ← a + b. Which operand stands left does not show in the bits: addition is commutative.
+fn add(a: &mut [f32], b: &[f32]) {
     a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-}
-
-/// a ← b + a: the same number, written in the tree's order.
-fn add_left(a: &mut [f32], b: &[f32]) {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a = b + *a);
 }
 
 #[cfg(test)]
