@@ -1,6 +1,6 @@
-"""Reads a shard with pyarrow alone and computes the atom features of its molecules with RDKit alone.
+"""Reads shards with pyarrow alone and computes the atom features of its molecules with RDKit alone.
 
-    rdkit_features.py SHARD
+    rdkit_features.py SHARD...
 
 Prints a JSON list: per molecule its key, atomic numbers, features (one list of 10 per atom), the ends of the bonds,
 number of conformers, and the sum of all coordinates. The graph is read from the column `smiles`.
@@ -39,25 +39,27 @@ def features(mol):
     ]
 
 
-def molecule(smiles):
+def describe(row):
     options = Chem.SmilesParserParams()
     options.removeHs = False
-    mol = Chem.MolFromSmiles(smiles, options)
-    order = sorted(range(mol.GetNumAtoms()), key=lambda i: mol.GetAtomWithIdx(i).GetAtomMapNum())
-    return Chem.RenumberAtoms(mol, order)
-
-
-def describe(row):
-    mol = molecule(row["smiles"])
+    mol = Chem.MolFromSmiles(row["smiles"], options)
+    # The molecule itself is not renumbered: that would lose the rings that RDKit adds for symmetry.
+    place = [atom.GetAtomMapNum() - 1 for atom in mol.GetAtoms()]
+    order = sorted(range(len(place)), key=place.__getitem__)
+    features_of = features(mol)
     return {
         "key": row["key"],
-        "atomic_numbers": [atom.GetAtomicNum() for atom in mol.GetAtoms()],
-        "features": features(mol),
-        "bonds": [[bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()] for bond in mol.GetBonds()],
+        "atomic_numbers": [mol.GetAtomWithIdx(i).GetAtomicNum() for i in order],
+        "features": [features_of[i] for i in order],
+        "bonds": [[place[bond.GetBeginAtomIdx()], place[bond.GetEndAtomIdx()]] for bond in mol.GetBonds()],
         "conformers": len(row["weights"]),
         "sum": sum(row["positions"]),
     }
 
 
-with pa.ipc.open_file(sys.argv[1]) as reader:
-    print(json.dumps([describe(row) for row in reader.read_all().to_pylist()]))
+def rows(path):
+    with pa.ipc.open_file(path) as reader:
+        return reader.read_all().to_pylist()
+
+
+print(json.dumps([describe(row) for path in sys.argv[1:] for row in rows(path)]))
