@@ -6,3 +6,10 @@ mod progress;
 
 pub use exit::exit;
 pub use progress::Progress;
+
+/// Writes a line to standard error at once, so that what several processes say does not mix.
+pub fn say(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    // A closed standard error is no reason to stop.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}

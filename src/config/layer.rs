@@ -48,6 +48,11 @@ impl Layer {
         Ok(Layer { tree, origin: Origin::Override { written: written.to_owned(), key } })
     }
 
+    /// A layer whose text is at hand; `path` says where it is from.
+    pub(super) fn from_text(path: &Path, text: String) -> Result<Self> {
+        Ok(Layer { tree: parse(path, &text)?, origin: Origin::File { path: path.to_path_buf(), text } })
+    }
+
     /// The file's path, if the layer is a file.
     pub(super) fn file(&self) -> Option<&Path> {
         match &self.origin {

@@ -76,6 +76,20 @@ where
     Ok(Loaded { value, files: files.iter().filter_map(Layer::file).map(Path::to_path_buf).collect() })
 }
 
+/// A configuration with overrides laid over it: for one that does not come from a file of its own, but from
+/// `source`, such as a checkpoint.
+///
+/// # Errors
+/// [`Error::Config`], as of [`load`].
+pub fn with_overrides<T>(value: &T, source: &Path, overrides: &[String]) -> Result<T>
+where
+    T: Serialize + DeserializeOwned + Default,
+{
+    let base = Layer::from_text(source, to_yaml(value)?)?;
+    let overrides = overrides.iter().map(|text| Layer::from_override(text)).collect::<Result<Vec<_>>>()?;
+    resolve(&[base], &overrides)
+}
+
 /// Lays the files, then all overrides, over each other, and reads a `T` from the result.
 fn resolve<T>(files: &[Layer], overrides: &[Layer]) -> Result<T>
 where

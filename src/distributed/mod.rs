@@ -107,20 +107,25 @@ pub fn close(world: Box<dyn Communicator>, outcome: Result<u8>) -> ExitCode {
         Ok(code) => code,
         Err(error @ Error::Agreed { .. }) => {
             if rank == 0 {
-                eprintln!("error: {error}");
+                say(&format!("error: {error}\n"));
             }
             error.exit_code()
         }
         Err(error) => {
-            eprintln!("error: {}{error}", place());
+            say(&format!("error: {}{error}\n", place()));
             world.abort(error.exit_code())
         }
     };
     match world.finish() {
         Ok(()) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {}{error}", place());
+            say(&format!("error: {}{error}\n", place()));
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Writes to standard error at once, so that the words of several processes do not mix.
+fn say(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
 }

@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use crate::chem::{Molecule, sdf, smiles};
+use crate::cli::say;
 use crate::{Error, Result};
 
 /// Longest input that is read, in bytes: far beyond any list of molecules, and below what a wrong file
@@ -42,8 +43,7 @@ impl Input {
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
         let records = match ending.as_str() {
             "smi" | "smiles" | "txt" => read_smiles(path)?,
-            "sdf" | "mol" => read_sdf(path)?,
-            _ => {
+                _ => {
                 let name = path.display();
                 return Err(Error::Data(format!("{name}: unknown ending; expected .smi (SMILES, name) or .sdf")));
             }
@@ -76,12 +76,6 @@ fn parse_line(line: &str) -> Result<InputMolecule> {
 
 fn at(path: &Path, line: usize, error: &Error) -> Error {
     Error::Data(format!("{}:{line}: {error}", path.display()))
-}
-
-fn read_sdf(path: &Path) -> Result<Vec<Result<InputMolecule>>> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    let records = sdf::Reader::new(BufReader::new(file), path.display().to_string());
-    Ok(records.map(|record| record.map(from_record)).collect())
 }
 
 fn from_record(record: crate::chem::Record) -> InputMolecule {

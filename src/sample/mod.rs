@@ -8,20 +8,21 @@ mod input;
 mod output;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use candle_core::DType;
 
 use crate::chem::Record;
-use crate::cli::progress::Progress;
+use crate::cli::Progress;
 use crate::data::Condition;
-use crate::diffusion::{Denoiser, Sampler, SamplerConfig};
+use crate::diffusion::{Denoiser, Sampler};
 use crate::distributed::{Communicator, cores, vote};
 use crate::geometry::Point;
 use crate::model::Network as _;
 use crate::model::et::EtNetwork;
 use crate::train::checkpoint::{load_for_sampling, weights_sha256};
 use crate::train::{SavedState, side_by_side};
-use crate::{Error, Result, config};
+use crate::{Error, Result, cli, config};
 use input::Input;
 use output::Output;
 
@@ -71,7 +72,10 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
     let mut output = vote::consent(world, output)?;
     let batches = plan.batches(request);
     let total = plan.input.molecules.len() * request.num;
-    let mut progress = if world.rank() == 0 { Progress::new("sampling", total as u64) } else { Progress::silent() };
+    let mut progress = match world.rank() {
+        0 => Progress::stderr(0, total as u64, Duration::from_secs(10)),
+        _ => Progress::silent(),
+    };
     let workers = cores::per_rank(world)?;
     let mut done = 0;
     for round in batches.chunks(world.size() * workers) {
@@ -85,11 +89,11 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
         vote::consent(world, written)?;
         progress.update(done as u64, "");
     }
-    progress.finish();
+    progress.finish(done as u64, "");
     let finished = output.map_or(Ok(()), Output::finish);
     vote::consent(world, finished)?;
     if world.rank() == 0 {
-        eprintln!("{total} conformers of {} molecules: {}", plan.input.molecules.len(), request.out.display());
+        cli::say(format_args!("{total} conformers of {} molecules: {}", plan.input.molecules.len(), request.out.display()));
     }
     Ok(0)
 }
@@ -106,12 +110,17 @@ impl Plan {
     fn open(request: &Request) -> Result<Self> {
         let checkpoint = load_for_sampling(&request.checkpoint)?;
         let saved = SavedState::parse(&checkpoint.state)?;
-        let sampler: SamplerConfig = config::override_section("sampler", &saved.config.sampler, &request.overrides)?;
-        let network = EtNetwork::new(saved.config.model.clone(), DType::F32)?;
+        if let Some(other) = request.overrides.iter().find(|text| !text.trim_start().starts_with("sampler.")) {
+            return Err(Error::Config(format!(
+                "override `{other}`: only the section `sampler` of a checkpoint can be overridden, as in sampler.steps=100"
+            )));
+        }
+        let config = config::with_overrides(&saved.config, &checkpoint.path(), &request.overrides)?;
+        let network = EtNetwork::new(config.model.clone(), DType::F32)?;
         let parameters = checkpoint.parameters(network.layout())?;
         Ok(Plan {
-            input: Input::read(&request.input, saved.config.model.max_z)?,
-            sampler: Sampler::new(&sampler, &saved.config.diffusion)?,
+            input: Input::read(&request.input, config.model.max_z)?,
+            sampler: Sampler::new(&config.sampler, &config.diffusion)?,
             denoiser: network.bind(&parameters)?,
             weights: weights_sha256(&parameters),
         })

@@ -2,17 +2,22 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::checkpoint::{Retention, Saved, Snapshot, Writer, mark_best};
 use super::metrics::ShardSums;
-use super::observe::{EventWriter, JsonlWriter, Metrics};
+use super::observe::Metrics;
+use super::observe::jsonl::JsonlWriter;
+use super::observe::tensorboard::EventWriter;
 use super::phases::Phases;
 use super::run_dir::RunDir;
 use super::state::Best;
 use super::{Clipped, Config, process};
-use crate::cli::progress::Progress;
+use crate::cli::{Progress, say};
 use crate::Result;
+
+/// The least time between two lines of progress where there is no terminal.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// What one step tells the logs.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +30,8 @@ pub struct StepRecord {
     pub gradient_norm: f64,
     /// What clipping did.
     pub clipped: Clipped,
+    /// Wall-clock seconds of the step.
+    pub seconds: f64,
 }
 
 /// The logs, the progress line and the checkpoint writer of a run.
@@ -34,6 +41,8 @@ pub struct Outputs {
     events: EventWriter,
     jsonl: JsonlWriter,
     progress: Progress,
+    /// The latest words beside the progress.
+    message: String,
     writer: Writer,
     keep_best: bool,
     best: Option<Best>,
@@ -54,17 +63,18 @@ impl Outputs {
     /// Opens everything for a run that goes on after `step` steps, and says what it is.
     pub fn open(run: RunDir, config: &Config, summary: &str, step: u64) -> Result<Self> {
         let now = now();
-        let mut events = EventWriter::open(&run.path().join("tensorboard"), step, now)?;
+        let mut events = EventWriter::create(run.path().join("tensorboard"), step + 1, now)?;
         events.text("config", &format!("```\n{}```", crate::config::to_yaml(config)?), step, now)?;
         let retention = Retention {
             keep_last: NonZeroUsize::new(config.checkpoint.keep_last).unwrap_or(NonZeroUsize::MIN),
             keep_best: config.checkpoint.keep_best,
         };
-        eprintln!("{}: {summary}", run.path().display());
+        say(format_args!("{}: {summary}", run.path().display()));
         Ok(Outputs {
             events,
-            jsonl: JsonlWriter::open(&run.path().join("metrics.jsonl"), step)?,
-            progress: Progress::new("training", config.train.steps),
+            jsonl: JsonlWriter::open(run.path().join("metrics.jsonl"), step + 1)?,
+            message: String::new(),
+            progress: Progress::stderr(step, config.train.steps, PROGRESS_EVERY),
             writer: Writer::open(&run.checkpoints(), retention)?,
             keep_best: config.checkpoint.keep_best,
             best: None,
@@ -81,7 +91,9 @@ impl Outputs {
         window.gradient_norm += record.gradient_norm;
         window.clip_factor += record.clipped.factor;
         let loss = record.sums.loss / record.sums.clouds;
-        self.progress.update(step, &format!("loss {loss:.4} lr {:.2e}", record.learning_rate));
+        let (molecules, seconds) = (record.sums.clouds, record.seconds);
+        self.message = format!("loss {loss:.4} lr {:.2e} {:.1} mol/s", record.learning_rate, molecules / seconds);
+        self.progress.update(step, &self.message);
     }
 
     /// Takes in a validation.
@@ -93,8 +105,8 @@ impl Outputs {
     pub fn flush(&mut self, step: u64, record: &StepRecord, phases: &Phases) -> Result<()> {
         let window = std::mem::take(&mut self.window);
         let seconds = phases.wall();
-        let mut values = window.sums.means("train");
-        let mut add = |name: &str, value: f64| values.push((name.to_string(), value));
+        let mut metrics = Metrics::new(step, now());
+        let mut add = |name: &str, value: f64| metrics.set(name, value);
         add("optimizer/learning_rate", record.learning_rate);
         add("optimizer/gradient_norm", window.gradient_norm / window.steps);
         add("optimizer/clip_factor", window.clip_factor / window.steps);
@@ -106,11 +118,10 @@ impl Outputs {
         let (resident, peak) = process::memory();
         add("memory/resident_gib", resident as f64 / f64::from(1 << 30));
         add("memory/peak_gib", peak as f64 / f64::from(1 << 30));
-        values.extend(phases.per_step(window.steps));
-        values.extend(window.validation);
-        let metrics = Metrics { step, wall: now(), values };
+        let means = window.sums.means("train").into_iter().chain(window.validation);
+        metrics.values.extend(means.chain(phases.per_step(window.steps)));
         self.jsonl.write(&metrics)?;
-        self.events.write(&metrics)?;
+        self.events.metrics(&metrics)?;
         self.events.flush()
     }
 
@@ -134,8 +145,8 @@ impl Outputs {
         if let Some(saved) = self.writer.finish()? {
             self.written(&saved, self.best)?;
         }
-        self.progress.finish();
-        eprintln!("{}: {step} steps done, state saved", self.run.path().display());
+        self.progress.finish(step, &self.message);
+        say(format_args!("{}: {step} steps done, state saved", self.run.path().display()));
         println!("weights sha256 {weights}");
         Ok(())
     }

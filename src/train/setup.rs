@@ -76,7 +76,7 @@ fn train(world: &dyn Communicator, config: &Config, fresh: bool, allow_config_ch
     if state.position.step >= config.train.steps {
         if world.rank() == 0 {
             let done = state.position.step;
-            eprintln!("{}: all {done} steps are done; train.steps=N with a larger N goes on", directory.display());
+            cli::say(format_args!("{}: all {done} steps are done; train.steps=N with a larger N goes on", directory.display()));
             println!("weights sha256 {}", weights_sha256(&state.parameters));
         }
         return Ok(0);
@@ -107,7 +107,7 @@ fn dry_run(world: &dyn Communicator, config: &Config) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
     let peak = vote::sum(world, &[process::memory().1 as f64])?[0];
     if world.rank() == 0 {
-        let total = cli::duration(Duration::from_secs_f64(seconds * config.train.steps as f64));
+        let total = cli::human::duration(Duration::from_secs_f64(seconds * config.train.steps as f64));
         println!("{summary}");
         println!("loss {:.4}, gradient norm {:.4}", record.sums.loss / record.sums.clouds, record.gradient_norm);
         println!(
@@ -209,7 +209,7 @@ impl Parts {
         let state = vote::consent(world, self.load(config, Path::new(&path), allow_change))?;
         vote::agree(world, "checkpoint", weights_sha256(&state.parameters).as_bytes())?;
         if world.rank() == 0 {
-            eprintln!("resuming from {path}");
+            cli::say(format_args!("resuming from {path}"));
         }
         Ok(state)
     }
@@ -276,7 +276,7 @@ impl Parts {
 fn newest_healthy(folder: &Path) -> Result<Option<PathBuf>> {
     let found = checkpoint::newest_healthy(folder)?;
     for rejected in &found.rejected {
-        eprintln!("passed over {}: {}", rejected.path.display(), rejected.cause);
+        cli::say(format_args!("passed over {}: {}", rejected.path.display(), rejected.cause));
     }
     match (found.found, found.rejected.is_empty()) {
         (None, false) => Err(Error::Checkpoint(format!(

@@ -79,6 +79,7 @@ impl Trainer<'_> {
 
     /// One optimizer step.
     pub(super) fn step(&mut self) -> Result<StepRecord> {
+        let start = Instant::now();
         let k = self.state.position.step;
         status::set_step(k);
         let loader = &mut self.loader;
@@ -100,7 +101,8 @@ impl Trainer<'_> {
             return Err(self.not_finite(k, &batches, &sums, &gradient)?);
         };
         self.tree.recycle(gradient);
-        Ok(StepRecord { sums: total, learning_rate, gradient_norm, clipped })
+        let seconds = start.elapsed().as_secs_f64();
+        Ok(StepRecord { sums: total, learning_rate, gradient_norm, clipped, seconds })
     }
 
     /// Forward and backward over the owned micro-shards.
