@@ -41,7 +41,9 @@ fn run(dir: &Path) -> Result<()> {
 
 fn layout() -> Arc<Layout> {
     let mut layout = Layout::default();
-    (0..8).for_each(|i| drop(layout.push(format!("layers.{i}.weight"), &[100, 50])));
+    for i in 0..8 {
+        layout.push(format!("layers.{i}.weight"), &[100, 50]);
+    }
     Arc::new(layout)
 }
 

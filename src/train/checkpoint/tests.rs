@@ -223,7 +223,9 @@ fn another_models_checkpoint_is_refused_with_the_differences() {
         assert!(error.contains(part), "no {part:?} in {error}");
     }
     let mut large = Layout::default();
-    (0..30).for_each(|i| drop(large.push(format!("layers.{i}"), &[1 << 40])));
+    for i in 0..30 {
+        large.push(format!("layers.{i}"), &[1 << 40]);
+    }
     let error = message(load(&path, &Arc::new(large)));
     assert!(error.contains("33 differences") && error.contains("and 23 more"), "{error}");
     assert_eq!(error.lines().filter(|line| line.contains("expected")).count(), 10);
@@ -372,7 +374,7 @@ fn sampling_finds_the_average_of_the_newest_healthy_checkpoint_of_a_run() {
     assert_eq!(plain.parameters(&layout()).unwrap(), snapshot(1).parameters);
     assert!(message(plain.parameters(&Layout::default())).contains("3 differences"));
     assert!(message(load_for_sampling(&third)).contains("weights.safetensors"));
-    [&dir.join("step-000000001"), &second].map(|path| fs::remove_dir_all(path).unwrap());
+    [&dir.join("step-000000001"), &second].into_iter().for_each(|path| fs::remove_dir_all(path).unwrap());
     let error = message(load_for_sampling(run.path()));
     assert!(error.contains("no healthy checkpoint") && error.contains("step-000000003"), "{error}");
 }
