@@ -111,7 +111,7 @@ fn variable(tensor: &Tensor) -> Result<Tensor> {
 fn gradient(found: &GradStore, at: &Tensor) -> Result<Tensor> {
     match found.get(at) {
         Some(gradient) => Ok(gradient.detach()),
-        // candle does not follow products of empty matrices: a batch without edges.
+        // candle loses track of empty tensors: the edge features of a batch without edges.
         None if at.elem_count() == 0 => Ok(at.zeros_like()?),
         None => Err(Error::Compute(candle_core::Error::Msg("a layer's input received no gradient".into()))),
     }
