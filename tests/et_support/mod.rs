@@ -80,6 +80,19 @@ impl Case {
         Case { t, u_t, x_t, condition, config, tensors }
     }
 
+    /// The first molecule alone.
+    pub fn first_molecule(mut self) -> Case {
+        let atoms = self.x_t.cloud(0).len();
+        self.x_t = Clouds::from_clouds([self.x_t.cloud(0)]);
+        self.u_t = Clouds::from_clouds([self.u_t.cloud(0)]);
+        self.t.truncate(1);
+        self.condition.offsets.truncate(2);
+        self.condition.atomic_numbers.truncate(atoms);
+        self.condition.features.truncate(atoms);
+        self.condition.bonds.retain(|bond| (bond[0] as usize) < atoms);
+        self
+    }
+
     pub fn network(&self, dtype: DType) -> EtNetwork {
         EtNetwork::new(self.config.clone(), dtype).unwrap()
     }

@@ -113,6 +113,7 @@ fn difference(a: Point, b: Point) -> Point {
     std::array::from_fn(|axis| a[axis] - b[axis])
 }
 
+/// C(D); what is not finite gives NaN, so that it shows in the prediction.
 fn envelope(d2: f64, cutoff: f64) -> f64 {
     if d2 < cutoff { 0.5 * ((std::f64::consts::PI * d2 / cutoff).cos() + 1.0) } else { d2 * 0.0 }
 }

@@ -2,8 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::input::{EdgeTensors, Prepared};
-use super::{Embedded, EtConfig, State, Trace, part};
+use super::{Context, EtConfig, State, Trace, part};
 use crate::Result;
 use crate::model::layers::{Declaration, LayerNorm, Linear, LinearInit, Projection};
 
@@ -51,24 +50,18 @@ impl Layer {
 
     /// x ← x + ⟨w1, w2⟩ o2 + o3 and V ← V + w3 o1 + W, where [w1 w2 w3] = V vec_projᵀ and
     /// [o1 o2 o3] = o_proj X; X and W are the sums of the scalar and the vector messages.
-    pub(super) fn forward(
-        &self,
-        w: &[Tensor],
-        given: &Prepared,
-        embedded: &Embedded,
-        state: &State,
-        trace: &mut Trace<'_>,
-    ) -> Result<State> {
-        let mixed = self.mix(w, given, embedded, &state.x, trace)?;
+    pub(super) fn forward(&self, context: Context<'_>, state: &State, trace: &mut Trace<'_>) -> Result<State> {
+        let Context { w, .. } = context;
+        let mixed = self.mix(context, &state.x, trace)?;
         let value = self.value.forward(w, &mixed)?;
         trace("v", &value);
-        let attention = self.attention(w, given, &embedded.edges, &mixed, trace)?;
-        let scalar = self.sum_scalars(w, given, embedded, &value, &attention)?;
+        let attention = self.attention(context, &mixed, trace)?;
+        let scalar = self.sum_scalars(context, &value, &attention)?;
         trace("x_agg", &scalar);
-        let vector = self.sum_vectors(w, given, embedded, &value, &state.vec)?;
+        let vector = self.sum_vectors(context, &value, &state.vec)?;
         trace("vec_agg", &vector);
 
-        let hidden = self.width(state)?;
+        let hidden = state.x.dim(1)?;
         let output = self.output.forward(w, &scalar)?;
         trace("o", &output);
         let o = |p: usize| output.narrow(1, p * hidden, hidden);
@@ -82,19 +75,9 @@ impl Layer {
         })
     }
 
-    fn width(&self, state: &State) -> Result<usize> {
-        Ok(state.x.dim(1)?)
-    }
-
     /// LN(mixing([x, t, a])), (N, H).
-    fn mix(
-        &self,
-        w: &[Tensor],
-        given: &Prepared,
-        embedded: &Embedded,
-        x: &Tensor,
-        trace: &mut Trace<'_>,
-    ) -> Result<Tensor> {
+    fn mix(&self, context: Context<'_>, x: &Tensor, trace: &mut Trace<'_>) -> Result<Tensor> {
+        let Context { w, given, embedded } = context;
         let all = Tensor::cat(&[x, &given.time, &embedded.atoms], 1)?;
         let mixed = self.mixing[1].forward(w, &self.mixing[0].forward(w, &all)?.silu()?)?;
         trace("mixing", &mixed);
@@ -104,55 +87,33 @@ impl Layer {
     }
 
     /// att = silu(Σ_d q_i k_j dk) C(D), (E, h): no softmax.
-    fn attention(
-        &self,
-        w: &[Tensor],
-        given: &Prepared,
-        features: &Tensor,
-        mixed: &Tensor,
-        trace: &mut Trace<'_>,
-    ) -> Result<Tensor> {
-        let edges = &given.edges;
+    fn attention(&self, context: Context<'_>, mixed: &Tensor, trace: &mut Trace<'_>) -> Result<Tensor> {
+        let Context { w, given, embedded } = context;
         let query = self.query.1.forward(w, &self.query.0.forward(w, mixed)?)?;
         trace("q", &query);
         let key = self.key.1.forward(w, &self.key.0.forward(w, mixed)?)?;
         trace("k", &key);
-        let filter = features.matmul(&self.key_filter.augmented(w)?.t()?)?.silu()?;
-        let product = edges.at_targets(&query)?.mul(&edges.at_sources(&key)?)?.mul(&filter)?;
-        let attention = product.matmul(&given.heads)?.silu()?.broadcast_mul(&edges.envelope)?;
+        let filter = embedded.edges.matmul(&self.key_filter.augmented(w)?.t()?)?.silu()?;
+        let product = given.edges.at_targets(&query)?.mul(&given.edges.at_sources(&key)?)?.mul(&filter)?;
+        let attention = product.matmul(&given.heads)?.silu()?.broadcast_mul(&given.edges.envelope)?;
         trace("attn", &attention);
         Ok(attention)
     }
 
     /// X_i = Σ_j s_ji att_ji, (N, H).
-    fn sum_scalars(
-        &self,
-        w: &[Tensor],
-        given: &Prepared,
-        embedded: &Embedded,
-        value: &Tensor,
-        attention: &Tensor,
-    ) -> Result<Tensor> {
-        let factor = self.factor(w, &given.edges, embedded, value, 0)?;
-        let messages = factor.mul(&attention.matmul(&given.heads.t()?)?)?;
+    fn sum_scalars(&self, context: Context<'_>, value: &Tensor, attention: &Tensor) -> Result<Tensor> {
+        let given = context.given;
+        let messages = self.factor(context, value, 0)?.mul(&attention.matmul(&given.heads.t()?)?)?;
         given.edges.sum_at_targets(&messages, given.atoms)
     }
 
     /// W_i = Σ_j V_j v1 + u v2 [+ (u × V_j) v3], (3, N, H): neither attention nor envelope.
-    fn sum_vectors(
-        &self,
-        w: &[Tensor],
-        given: &Prepared,
-        embedded: &Embedded,
-        value: &Tensor,
-        vec: &Tensor,
-    ) -> Result<Tensor> {
+    fn sum_vectors(&self, context: Context<'_>, value: &Tensor, vec: &Tensor) -> Result<Tensor> {
+        let Context { given, .. } = context;
         let edges = &given.edges;
-        let factor = |p| self.factor(w, edges, embedded, value, p);
-        let (v1, v2) = (factor(1)?, factor(2)?);
-        let v3 = if self.parts == 4 { Some(factor(3)?) } else { None };
-        let at_source = [0, 1, 2].map(|axis| vec.get(axis).map(|v| edges.at_sources(&v)));
-        let at_source: Vec<Tensor> = at_source.into_iter().map(|v| v?).collect::<Result<_>>()?;
+        let (v1, v2) = (self.factor(context, value, 1)?, self.factor(context, value, 2)?);
+        let v3 = if self.parts == 4 { Some(self.factor(context, value, 3)?) } else { None };
+        let at_source = (0..3).map(|axis| edges.at_sources(&vec.get(axis)?)).collect::<Result<Vec<_>>>()?;
         let mut sums = Vec::with_capacity(3);
         for axis in 0..3 {
             let mut messages = (at_source[axis].mul(&v1)? + edges.direction[axis].mul(&v2)?)?;
@@ -166,20 +127,14 @@ impl Layer {
 
     /// Part `p` of [s v1 v2 v3]_ji = v_j silu(dv_proj f_ji), (E, H). The split lies inside each head; it is
     /// made on the N rows of v and on the weights of dv_proj, not on the many rows of the edges.
-    fn factor(
-        &self,
-        w: &[Tensor],
-        edges: &EdgeTensors,
-        embedded: &Embedded,
-        value: &Tensor,
-        p: usize,
-    ) -> Result<Tensor> {
+    fn factor(&self, context: Context<'_>, value: &Tensor, p: usize) -> Result<Tensor> {
+        let Context { w, given, embedded } = context;
         let (atoms, hidden) = (value.dim(0)?, value.dim(1)? / self.parts);
         let value = part(value, atoms * self.heads, self.parts, p, (atoms, hidden))?;
         let inputs = embedded.edges.dim(1)?;
         let weight = part(&self.value_filter.augmented(w)?, self.heads, self.parts, p, (hidden, inputs))?;
         let filter = embedded.edges.matmul(&weight.t()?)?.silu()?;
-        Ok(edges.at_sources(&value)?.mul(&filter)?)
+        Ok(given.edges.at_sources(&value)?.mul(&filter)?)
     }
 }
 

@@ -30,7 +30,7 @@ mod stem;
 
 pub use config::EtConfig;
 pub use network::{EtDenoiser, EtNetwork};
-pub use recording::EtRecording;
+pub use recording::{EtRecording, Sink};
 
 use candle_core::Tensor;
 
@@ -55,6 +55,17 @@ struct Embedded {
     atoms: Tensor,
     /// Edge features f: radial functions, edge type, 1; (E, K + 2).
     edges: Tensor,
+}
+
+/// What a layer works with besides the state.
+#[derive(Clone, Copy, Debug)]
+struct Context<'a> {
+    /// All parameters' values.
+    w: &'a [Tensor],
+    /// What no parameter influences.
+    given: &'a input::Prepared,
+    /// What the stem made.
+    embedded: &'a Embedded,
 }
 
 /// Part `p` of a tensor whose rows are interleaved: viewed as (groups, parts, rest), the slice `[:, p, :]` in

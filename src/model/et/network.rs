@@ -8,7 +8,7 @@ use super::head::Head;
 use super::input::{Prepared, centred};
 use super::layer::Layer;
 use super::stem::Stem;
-use super::{Embedded, EtConfig, EtRecording, State, Trace};
+use super::{Context, Embedded, EtConfig, EtRecording, State, Trace};
 use crate::diffusion::{Denoiser, Input, Recording};
 use crate::geometry::{Clouds, Point};
 use crate::model::layers::{Declaration, Law, initial_values};
@@ -109,20 +109,16 @@ impl EtDenoiser {
     /// results as `x.layer{l}` and `vec.layer{l}`.
     pub fn predict_traced(&self, input: Input<'_>, trace: &mut Trace<'_>) -> Result<Clouds> {
         let given = self.prepare(input)?;
-        self.bound.forward(&given, &mut |_, _| (), trace)?.finish(input.x_t)
+        self.bound.forward(&given, &mut |_| (), trace)?.0.finish(input.x_t)
     }
 
     /// [`Denoiser::record`], with the type known.
     pub fn recording(&self, input: Input<'_>) -> Result<EtRecording> {
         let given = self.prepare(input)?;
         let mut borders = Vec::with_capacity(self.bound.blueprint.layers.len() + 1);
-        let mut embedded = None;
-        let mut keep = |state: &State, shared: &Embedded| {
-            borders.push(state.clone());
-            embedded.get_or_insert_with(|| shared.clone());
-        };
-        let prediction = self.bound.forward(&given, &mut keep, &mut |_, _| ())?.finish(input.x_t)?;
-        let embedded = embedded.ok_or_else(|| Error::Config("model: no layers".into()))?;
+        let keep = &mut |state: &State| borders.push(state.clone());
+        let (vectors, embedded) = self.bound.forward(&given, keep, &mut |_, _| ())?;
+        let prediction = vectors.finish(input.x_t)?;
         Ok(EtRecording { bound: self.bound.clone(), given, embedded, borders, prediction })
     }
 
@@ -142,31 +138,31 @@ impl Denoiser for EtDenoiser {
 }
 
 impl Bound {
-    /// The vectors (3, N, 1) before they are centred. `border` sees the state before each layer and after the
+    /// The head's vectors, and what all layers shared. `border` sees the state before each layer and after the
     /// last one.
     fn forward(
         &self,
         given: &Prepared,
-        border: &mut dyn FnMut(&State, &Embedded),
+        border: &mut dyn FnMut(&State),
         trace: &mut Trace<'_>,
-    ) -> Result<Vectors> {
+    ) -> Result<(Vectors, Embedded)> {
         let (blueprint, w) = (&*self.blueprint, self.values.as_slice());
         let (x, embedded) = blueprint.stem.forward(w, given, trace)?;
         let vec = Tensor::zeros((3, given.atoms, blueprint.config.hidden), blueprint.dtype, &Device::Cpu)?;
         let mut state = State { x, vec };
         for (index, layer) in blueprint.layers.iter().enumerate() {
-            border(&state, &embedded);
+            border(&state);
             let mut inside = |name: &str, tensor: &Tensor| trace(&format!("l{index}.{name}"), tensor);
-            state = layer.forward(w, given, &embedded, &state, &mut inside)?;
+            state = layer.forward(Context { w, given, embedded: &embedded }, &state, &mut inside)?;
             trace(&format!("x.layer{index}"), &state.x);
             trace(&format!("vec.layer{index}"), &state.vec);
         }
-        border(&state, &embedded);
-        Ok(Vectors(blueprint.head.forward(w, &state, trace)?))
+        border(&state);
+        Ok((Vectors(blueprint.head.forward(w, &state, trace)?), embedded))
     }
 }
 
-/// What the head gives, (3, N, 1).
+/// What the head gives, (3, N, 1), not centred.
 struct Vectors(Tensor);
 
 impl Vectors {

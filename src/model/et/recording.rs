@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor, Var};
 
 use super::input::{Prepared, centred, matrix};
 use super::network::Bound;
-use super::{Embedded, State};
+use super::{Context, Embedded, State};
 use crate::diffusion::Recording;
 use crate::geometry::Clouds;
 use crate::{Error, Result};
@@ -30,31 +30,37 @@ impl EtRecording {
     /// Walks back from the loss's gradient at the prediction and hands each parameter's gradient, in the compute
     /// type, to `sink` as soon as it is final: head, layers from the last to the first, stem.
     pub fn gradients(&self, at_prediction: &Clouds, sink: &mut Sink<'_>) -> Result<()> {
-        let blueprint = &*self.bound.blueprint;
-        let w = self.bound.variables.as_slice();
-        let silent = &mut |_: &str, _: &Tensor| ();
-
-        let last = self.borders.len() - 1;
-        let input = self.borders[last].variables()?;
-        let output = blueprint.head.forward(w, &input, silent)?;
-        let seed = self.seed(at_prediction)?;
-        let found = self.walk_back(&[(&output, &seed)], sink)?;
-        let mut at_state = State { x: gradient(&found, &input.x)?, vec: gradient(&found, &input.vec)? };
-
+        let mut at_state = self.head_back(at_prediction, sink)?;
         let embedded = Embedded { atoms: variable(&self.embedded.atoms)?, edges: variable(&self.embedded.edges)? };
         let mut at_embedded = Embedded { atoms: embedded.atoms.zeros_like()?, edges: embedded.edges.zeros_like()? };
-        for (layer, border) in blueprint.layers.iter().zip(&self.borders).rev() {
+        for (layer, border) in self.bound.blueprint.layers.iter().zip(&self.borders).rev() {
             let input = border.variables()?;
-            let output = layer.forward(w, &self.given, &embedded, &input, silent)?;
+            let output = layer.forward(self.context(&embedded), &input, &mut |_, _| ())?;
             let found = self.walk_back(&[(&output.x, &at_state.x), (&output.vec, &at_state.vec)], sink)?;
             at_state = State { x: gradient(&found, &input.x)?, vec: gradient(&found, &input.vec)? };
             at_embedded.atoms = (at_embedded.atoms + gradient(&found, &embedded.atoms)?)?;
             at_embedded.edges = (at_embedded.edges + gradient(&found, &embedded.edges)?)?;
         }
+        self.stem_back(&at_state.x, &at_embedded, sink)
+    }
 
-        let (x, embedded) = blueprint.stem.forward(w, &self.given, silent)?;
-        let seeds = [(&x, &at_state.x), (&embedded.atoms, &at_embedded.atoms), (&embedded.edges, &at_embedded.edges)];
+    /// The gradient at the state after the last layer.
+    fn head_back(&self, at_prediction: &Clouds, sink: &mut Sink<'_>) -> Result<State> {
+        let input = self.borders[self.borders.len() - 1].variables()?;
+        let output = self.bound.blueprint.head.forward(&self.bound.variables, &input, &mut |_, _| ())?;
+        let found = self.walk_back(&[(&output, &self.seed(at_prediction)?)], sink)?;
+        Ok(State { x: gradient(&found, &input.x)?, vec: gradient(&found, &input.vec)? })
+    }
+
+    /// From the gradients at what the stem made to its parameters.
+    fn stem_back(&self, at_x: &Tensor, at_embedded: &Embedded, sink: &mut Sink<'_>) -> Result<()> {
+        let (x, embedded) = self.bound.blueprint.stem.forward(&self.bound.variables, &self.given, &mut |_, _| ())?;
+        let seeds = [(&x, at_x), (&embedded.atoms, &at_embedded.atoms), (&embedded.edges, &at_embedded.edges)];
         self.walk_back(&seeds, sink).map(drop)
+    }
+
+    fn context<'a>(&'a self, embedded: &'a Embedded) -> Context<'a> {
+        Context { w: &self.bound.variables, given: &self.given, embedded }
     }
 
     /// The gradient at the head's output (3, N, 1): centring is its own adjoint.
@@ -111,7 +117,7 @@ fn variable(tensor: &Tensor) -> Result<Tensor> {
 fn gradient(found: &GradStore, at: &Tensor) -> Result<Tensor> {
     match found.get(at) {
         Some(gradient) => Ok(gradient.detach()),
-        // candle does not follow products of empty matrices: a batch without edges.
+        // candle loses track of empty tensors: the edge features of a batch without edges.
         None if at.elem_count() == 0 => Ok(at.zeros_like()?),
         None => Err(Error::Compute(candle_core::Error::Msg("a layer's input received no gradient".into()))),
     }
