@@ -7,7 +7,7 @@
 
 use std::io::{BufRead, Write};
 
-use qsd::chem::{Atom, Bond, BondOrder, Chirality, Molecule, features};
+use qsd::chem::{Atom, Bond, BondOrder, Chirality, Molecule, features, smiles};
 use serde_json::{Value, json};
 
 const ORDERS: [BondOrder; 5] =
@@ -29,7 +29,7 @@ fn read(line: &str) -> Result<Molecule, Box<dyn std::error::Error>> {
     if line.starts_with('{') {
         return graph(&serde_json::from_str(line)?).ok_or_else(|| "not a graph".into());
     }
-    Err("no SMILES".into())
+    Ok(smiles::parse(line)?)
 }
 
 fn graph(value: &Value) -> Option<Molecule> {

@@ -23,18 +23,17 @@ pub enum Hybridisation {
     Unspecified,
 }
 
-/// The molecule with what the rules below ask of its atoms.
-struct Perception<'a> {
-    molecule: &'a Molecule,
-    adjacency: &'a Adjacency,
-    valence: Vec<i32>,
+/// The molecule with what the rules of perception ask of its atoms.
+pub(super) struct Perception<'a> {
+    pub molecule: &'a Molecule,
+    pub adjacency: &'a Adjacency,
+    pub valence: Vec<i32>,
 }
 
 /// Hybridisation of every atom. An atom's orbitals are its neighbours, lone pairs and unpaired electrons; one
 /// with four of which a lone pair is conjugated (amide N, ester O) counts as sp².
 pub fn hybridisations(molecule: &Molecule, adjacency: &Adjacency) -> Vec<Hybridisation> {
-    let valence = (0..molecule.atoms.len()).map(|atom| valence(molecule, adjacency, atom)).collect();
-    let perception = Perception { molecule, adjacency, valence };
+    let perception = Perception::new(molecule, adjacency);
     let conjugated = perception.conjugated_bonds();
     (0..molecule.atoms.len()).map(|atom| perception.hybridisation(atom, &conjugated)).collect()
 }
@@ -71,17 +70,22 @@ pub(super) fn usual_valences(molecule: &Molecule, atom: usize) -> &'static [i32]
     u8::try_from(electrons).ok().and_then(Element::new).map_or(&[], |element| element.valences)
 }
 
-impl Perception<'_> {
-    fn neighbours(&self, atom: usize) -> &[Neighbour] {
+impl<'a> Perception<'a> {
+    pub fn new(molecule: &'a Molecule, adjacency: &'a Adjacency) -> Self {
+        let valence = (0..molecule.atoms.len()).map(|atom| valence(molecule, adjacency, atom)).collect();
+        Perception { molecule, adjacency, valence }
+    }
+
+    pub fn neighbours(&self, atom: usize) -> &[Neighbour] {
         self.adjacency.of(atom)
     }
 
-    fn element(&self, atom: usize) -> Option<&'static Element> {
+    pub fn element(&self, atom: usize) -> Option<&'static Element> {
         Element::new(self.molecule.atoms[atom].atomic_number)
     }
 
     /// Electrons that an atom can give to a π system, as in RDKit's aromaticity model; negative if it cannot.
-    fn pi_electrons(&self, atom: usize) -> i32 {
+    pub fn pi_electrons(&self, atom: usize) -> i32 {
         let (Some(element), data) = (self.element(atom), &self.molecule.atoms[atom]) else { return -1 };
         let default = element.default_valence().unwrap_or(-1);
         let counts = |neighbour: &&Neighbour| self.molecule.valence_contribution(neighbour.bond, atom).round() != 0.0;

@@ -1,5 +1,6 @@
 //! Molecules as graphs with explicit hydrogens, and the files they come in.
 
+mod aromaticity;
 mod element;
 pub mod features;
 mod graph;
@@ -9,13 +10,18 @@ mod molecule;
 mod pairing;
 mod record;
 mod rings;
+mod sanitise;
 pub mod sdf;
+pub mod smiles;
 pub mod stereo;
+mod symmetry;
 #[cfg(test)]
 mod testing;
 
+pub use aromaticity::perceive_aromaticity;
 pub use element::Element;
 pub use kekule::kekulise;
 pub use molecule::{Atom, Bond, BondOrder, Chirality, Molecule};
 pub use record::Record;
 pub use rings::Rings;
+pub use sanitise::{Unsound, sanitise};

@@ -35,6 +35,17 @@ pub enum Chirality {
     CounterClockwise,
 }
 
+impl Chirality {
+    /// The handedness of the mirror image.
+    pub fn mirrored(self) -> Chirality {
+        match self {
+            Chirality::None => Chirality::None,
+            Chirality::Clockwise => Chirality::CounterClockwise,
+            Chirality::CounterClockwise => Chirality::Clockwise,
+        }
+    }
+}
+
 /// One bond between the atoms with these indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bond {

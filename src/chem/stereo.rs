@@ -2,7 +2,11 @@
 //! that cannot tell mirror images apart.
 
 use super::graph::Adjacency;
-use super::{Chirality, Molecule};
+use super::symmetry::classes;
+use super::{Chirality, Molecule, Rings};
+
+/// Volumes below this (Å³) show no handedness; RDKit's bound for the same decision.
+const FLAT: f64 = 0.1;
 
 /// A tetrahedral centre whose handedness is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +34,130 @@ pub fn stereo_centres(molecule: &Molecule) -> Vec<StereoCentre> {
     molecule.atoms.iter().enumerate().filter_map(centre).collect()
 }
 
+/// Sets every tag from a conformer: atoms with four neighbours that stand around them clockwise or
+/// counter-clockwise and are told apart by the graph (or that a ring makes cis or trans) are centres, no others.
+///
+/// # Panics
+/// If there is not one position per atom.
+pub fn assign_from_positions(molecule: &mut Molecule, positions: &[[f64; 3]]) {
+    assert_eq!(positions.len(), molecule.atoms.len(), "one position per atom");
+    let adjacency = Adjacency::new(molecule);
+    for atom in 0..molecule.atoms.len() {
+        let volume = match adjacency.of(atom) {
+            [a, b, c, _] => triple_product([a.atom, b.atom, c.atom].map(|end| positions[end]), positions[atom]),
+            _ => 0.0,
+        };
+        molecule.atoms[atom].chirality = match volume {
+            v if v < -FLAT => Chirality::Clockwise,
+            v if v > FLAT => Chirality::CounterClockwise,
+            _ => Chirality::None,
+        };
+    }
+    remove_false_centres(molecule);
+}
+
+/// Clears the tags of atoms that are no centres: those with other than four neighbours, or with neighbours that
+/// neither the graph nor the handedness of other centres tells apart, unless two such atoms of one ring are cis
+/// or trans to each other.
+pub fn remove_false_centres(molecule: &mut Molecule) {
+    if molecule.atoms.iter().all(|atom| atom.chirality == Chirality::None) {
+        return;
+    }
+    let adjacency = Adjacency::new(molecule);
+    let tagged = |molecule: &Molecule, atom: usize| molecule.atoms[atom].chirality != Chirality::None;
+    for atom in 0..molecule.atoms.len() {
+        if adjacency.of(atom).len() != 4 {
+            molecule.atoms[atom].chirality = Chirality::None;
+        }
+    }
+    // A centre can make another one by telling its neighbours apart: repeat until nothing changes.
+    let mut label = vec![0; molecule.atoms.len()];
+    let class = loop {
+        let class = classes(molecule, &adjacency, &label);
+        let new: Vec<usize> = (0..molecule.atoms.len())
+            .filter(|&atom| label[atom] == 0 && tagged(molecule, atom) && are_distinct(&adjacency, &class, atom))
+            .collect();
+        if new.is_empty() {
+            break class;
+        }
+        for atom in new {
+            label[atom] = hand(molecule, &adjacency, &class, atom);
+        }
+    };
+    let rings = Rings::new(molecule);
+    let candidates: Vec<bool> = (0..molecule.atoms.len())
+        .map(|atom| tagged(molecule, atom) && may_be_cis_or_trans(&adjacency, &rings, &class, atom))
+        .collect();
+    let mut kept: Vec<bool> = label.iter().map(|&label| label != 0).collect();
+    for ring in rings.rings() {
+        if ring.iter().filter(|&&atom| candidates[atom]).count() >= 2 {
+            ring.iter().filter(|&&atom| candidates[atom]).for_each(|&atom| kept[atom] = true);
+        }
+    }
+    for (atom, _) in kept.iter().enumerate().filter(|(_, kept)| !**kept) {
+        molecule.atoms[atom].chirality = Chirality::None;
+    }
+}
+
+fn are_distinct(adjacency: &Adjacency, class: &[usize], atom: usize) -> bool {
+    distinct(adjacency.of(atom).iter().map(|neighbour| class[neighbour.atom])) == adjacency.of(atom).len()
+}
+
+fn distinct(classes: impl Iterator<Item = usize>) -> usize {
+    let mut classes: Vec<usize> = classes.collect();
+    classes.sort_unstable();
+    classes.dedup();
+    classes.len()
+}
+
+/// 1 or 2: the handedness of a centre seen with its neighbours ordered by class, so that equal surroundings give
+/// equal numbers whatever the order of bonds.
+fn hand(molecule: &Molecule, adjacency: &Adjacency, class: &[usize], atom: usize) -> usize {
+    let order: Vec<usize> = adjacency.of(atom).iter().map(|neighbour| class[neighbour.atom]).collect();
+    let clockwise = molecule.atoms[atom].chirality == Chirality::Clockwise;
+    1 + usize::from(clockwise != odd_permutation(&order).unwrap_or(false))
+}
+
+/// Whether an atom's ring looks the same both ways round, while its other neighbours differ: then it is cis or
+/// trans to another such atom of the ring.
+fn may_be_cis_or_trans(adjacency: &Adjacency, rings: &Rings, class: &[usize], atom: usize) -> bool {
+    let class_of = |in_ring: bool| {
+        let neighbours =
+            adjacency.of(atom).iter().filter(move |neighbour| rings.contains_bond(neighbour.bond) == in_ring);
+        neighbours.map(|neighbour| class[neighbour.atom])
+    };
+    let (inside, outside) = (class_of(true).count(), class_of(false).count());
+    match outside {
+        2 => inside == 2 && distinct(class_of(false)) == 2,
+        0 | 1 => distinct(class_of(true)) < inside,
+        _ => false,
+    }
+}
+
+/// Whether an odd number of swaps sorts these numbers; `None` if two are equal.
+pub(super) fn odd_permutation(order: &[usize]) -> Option<bool> {
+    let mut swaps = 0;
+    for (i, a) in order.iter().enumerate() {
+        for b in &order[i + 1..] {
+            if a == b {
+                return None;
+            }
+            swaps += usize::from(a > b);
+        }
+    }
+    Some(swaps % 2 == 1)
+}
+
 /// The signed volume v₁ · (v₂ × v₃) with v_k = x_k − x_4, in Å³ (six times that of the tetrahedron).
 pub fn signed_volume(positions: &[[f64; 3]], neighbours: [u32; 4]) -> f64 {
-    let x = neighbours.map(|index| positions[index as usize]);
-    let v = |k: usize| -> [f64; 3] { std::array::from_fn(|axis| x[k][axis] - x[3][axis]) };
-    let ([ax, ay, az], [bx, by, bz], [cx, cy, cz]) = (v(0), v(1), v(2));
+    let [a, b, c, d] = neighbours.map(|index| positions[index as usize]);
+    triple_product([a, b, c], d)
+}
+
+/// v₁ · (v₂ × v₃) with v_k = x_k − origin.
+fn triple_product(x: [[f64; 3]; 3], origin: [f64; 3]) -> f64 {
+    let [[ax, ay, az], [bx, by, bz], [cx, cy, cz]] =
+        x.map(|x| -> [f64; 3] { std::array::from_fn(|axis| x[axis] - origin[axis]) });
     ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
 }
 

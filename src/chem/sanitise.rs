@@ -1,0 +1,78 @@
+//! From bonds as they are written to the graph that RDKit would make of them.
+
+use super::graph::Adjacency;
+use super::hybridisation::{usual_valences, valence};
+use super::kekule::kekulise;
+use super::{BondOrder, Element, Molecule, perceive_aromaticity};
+
+/// Why a graph is no molecule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsound {
+    /// Aromatic bonds that no alternation of single and double bonds can stand for.
+    #[error("the aromatic bonds around atom {} cannot be written as alternating single and double bonds; a hydrogen \
+             may be missing, as in [nH]", .0 + 1)]
+    NoKekuleStructure(usize),
+    /// A non-metal with more bonds than it can have.
+    #[error("atom {} ({symbol}) has a valence of {valence}, more than it can have", .atom + 1)]
+    Valence {
+        /// The atom.
+        atom: usize,
+        /// Its element.
+        symbol: &'static str,
+        /// The sum of its bond orders.
+        valence: i32,
+    },
+}
+
+/// Separates the charges of five-valent nitrogen, finds a Kekulé structure, checks valences, lets `adjust` set
+/// what depends on that structure, and perceives aromaticity.
+///
+/// # Errors
+/// [`Unsound`]; the molecule is then left half-way.
+pub fn sanitise(molecule: &mut Molecule, adjust: impl FnOnce(&mut Molecule)) -> Result<(), Unsound> {
+    let adjacency = Adjacency::new(molecule);
+    separate_charges(molecule, &adjacency);
+    kekulise(molecule).map_err(Unsound::NoKekuleStructure)?;
+    check_valences(molecule, &adjacency)?;
+    adjust(molecule);
+    perceive_aromaticity(molecule);
+    Ok(())
+}
+
+/// N(=O)=O → [N+](=O)[O-] and N=N#N → N=[N+]=[N-]: nitrogen has no five bonds.
+fn separate_charges(molecule: &mut Molecule, adjacency: &Adjacency) {
+    for atom in 0..molecule.atoms.len() {
+        let neutral_nitrogen = molecule.atoms[atom].atomic_number == 7 && molecule.atoms[atom].formal_charge == 0;
+        if !neutral_nitrogen || valence(molecule, adjacency, atom) != 5 {
+            continue;
+        }
+        let partner = adjacency.of(atom).iter().find(|neighbour| {
+            let other = &molecule.atoms[neighbour.atom];
+            let order = molecule.bonds[neighbour.bond].order;
+            let terminal = adjacency.of(neighbour.atom).len() == 1 && other.formal_charge == 0;
+            terminal && matches!((other.atomic_number, order), (8, BondOrder::Double) | (7, BondOrder::Triple))
+        });
+        if let Some(neighbour) = partner {
+            let order = &mut molecule.bonds[neighbour.bond].order;
+            *order = if *order == BondOrder::Double { BondOrder::Single } else { BondOrder::Double };
+            molecule.atoms[atom].formal_charge = 1;
+            molecule.atoms[neighbour.atom].formal_charge = -1;
+        }
+    }
+}
+
+fn check_valences(molecule: &Molecule, adjacency: &Adjacency) -> Result<(), Unsound> {
+    for (index, atom) in molecule.atoms.iter().enumerate() {
+        let valence = valence(molecule, adjacency, index);
+        let most = usual_valences(molecule, index).last();
+        if is_non_metal(atom.atomic_number) && most.is_some_and(|&most| valence > most) {
+            let symbol = Element::new(atom.atomic_number).map_or("*", |element| element.symbol);
+            return Err(Unsound::Valence { atom: index, symbol, valence });
+        }
+    }
+    Ok(())
+}
+
+fn is_non_metal(atomic_number: u8) -> bool {
+    matches!(atomic_number, 1 | 5..=9 | 14..=17 | 33..=35 | 52 | 53)
+}
