@@ -35,6 +35,16 @@ pub enum Error {
     /// A tensor operation failed: a defect of qsd, or memory ran out (exit code 8).
     #[error("tensor computation failed: {0}")]
     Compute(#[from] candle_core::Error),
+    /// A failure that all processes of a job have been told of, so that one of them speaks for all.
+    #[error("{}{message}", if *rank == 0 { String::new() } else { format!("rank {rank}: ") })]
+    Agreed {
+        /// The lowest rank that failed.
+        rank: usize,
+        /// The exit code of its failure.
+        code: u8,
+        /// What it had to say.
+        message: String,
+    },
 }
 
 impl Error {
@@ -55,6 +65,7 @@ impl Error {
             Error::NonFinite(_) => 6,
             Error::Io { .. } => 7,
             Error::Compute(_) => 8,
+            Error::Agreed { code, .. } => *code,
         }
     }
 }

@@ -32,6 +32,7 @@ mod error;
 pub mod geometry;
 pub mod model;
 pub mod random;
+pub mod sample;
 pub mod train;
 
 pub use error::{Error, Result};

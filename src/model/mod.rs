@@ -1,5 +1,8 @@
 //! The networks, and the one buffer their parameters live in.
 
+pub mod et;
+pub mod graph;
+mod layers;
 mod parameters;
 
 pub use parameters::{Layout, Span};

@@ -1,11 +1,34 @@
 //! The training loop and what it is made of.
+//!
+//! [`main`] reads the configuration, opens data, network and the newest checkpoint, and runs the trainer: in
+//! each step the owned micro-shards go forward and backward, their gradients are summed along the canonical
+//! tree over all processes, and every process makes the same update. Rank 0 writes logs and checkpoints.
 
+pub mod checkpoint;
 mod clip;
+mod config;
 mod ema;
+mod gradient;
+mod inspect;
+mod metrics;
+pub mod observe;
 mod optimizer;
+mod outputs;
+mod phases;
+pub mod process;
+mod run_dir;
 mod schedule;
+mod setup;
+mod state;
+mod stop;
+mod trainer;
 
 pub use clip::{Clip, ClipConfig, ClipKind, Clipped};
+pub use config::{CheckpointConfig, Config, LogConfig, RunConfig, TrainConfig, ValidationConfig};
 pub use ema::{EmaConfig, update_average};
+pub(crate) use gradient::side_by_side;
+pub use inspect::inspect;
 pub use optimizer::{AdamW, OptimizerConfig};
 pub use schedule::{ScheduleConfig, ScheduleKind};
+pub use setup::{Mode, load, main};
+pub use state::{Best, SavedState};

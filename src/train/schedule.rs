@@ -28,7 +28,8 @@ pub struct ScheduleConfig {
     pub min: f64,
     /// Steps over which the rate rises linearly from `min` to the peak, at the start of every cycle.
     pub warmup: u64,
-    /// Steps of the first cycle, warm-up included. 0: `train.steps`, one cycle.
+    /// Steps of the first cycle, warm-up included. Stated for itself, not taken from `train.steps`: a run that
+    /// is prolonged must not have had another past.
     pub cycle: u64,
     /// Factor by which the falling part of each cycle is longer than that of the one before.
     pub cycle_growth: f64,
@@ -45,7 +46,7 @@ impl Default for ScheduleConfig {
             peak: 5e-4,
             min: 1e-8,
             warmup: 0,
-            cycle: 0,
+            cycle: 375_000,
             cycle_growth: 1.0,
             restart_decay: 0.05,
             min_at_first_step: false,
@@ -54,11 +55,8 @@ impl Default for ScheduleConfig {
 }
 
 impl ScheduleConfig {
-    /// Refuses impossible values, and fixes `cycle` for a run of `steps` steps.
-    pub fn resolve(mut self, steps: u64) -> Result<Self> {
-        if self.cycle == 0 {
-            self.cycle = steps.max(self.warmup + 1);
-        }
+    /// Refuses impossible values.
+    pub fn validate(&self) -> Result<()> {
         let wrong = |what: String| Err(Error::Config(format!("schedule: {what}")));
         if !(self.min >= 0.0 && self.peak >= self.min && self.peak.is_finite()) {
             return wrong(format!("needs 0 ≤ min ≤ peak; found min {} and peak {}", self.min, self.peak));
@@ -72,7 +70,7 @@ impl ScheduleConfig {
         if !(self.restart_decay > 0.0 && self.restart_decay <= 1.0) {
             return wrong(format!("restart_decay must lie in (0, 1]; found {}", self.restart_decay));
         }
-        Ok(self)
+        Ok(())
     }
 
     /// The learning rate of optimizer step `k`, counted from 0. In a cycle of F steps with W of warm-up and

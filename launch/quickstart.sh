@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The main job in a few minutes on two cores: installs what is missing, builds, trains a small model on the
+# embedded sample set with two processes, and samples conformers from it.
+#   launch/quickstart.sh [key=value …]      e.g. train.steps=200 run.dir=runs/short
+set -euo pipefail
+cd "$(dirname "$0")/.."
+launch/setup.sh
+cargo build --release --locked
+bin="${CARGO_TARGET_DIR:-target}/release"
+
+run=runs/quickstart
+for argument in "$@"; do
+    [[ "$argument" == run.dir=* ]] && run="${argument#run.dir=}"
+done
+
+# Open MPI wants to be told that root, and more processes than cores, are meant.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+mpirun --oversubscribe -n 2 "$bin/qsd-train" configs/quickstart.yaml "run.dir=$run" "$@"
+"$bin/qsd-sample" --checkpoint "$run" --input data/sample/quickstart.smi --num 5 --out "$run/conformers.sdf" --overwrite
+
+cat <<END
+
+Done.
+  checkpoints   $run/checkpoints
+  TensorBoard   $run/tensorboard      tensorboard --logdir $run
+  conformers    $run/conformers.sdf   open it in PyMOL, Avogadro or RDKit
+Next:
+  $bin/qsd-train inspect $run
+  $bin/qsd-train configs/quickstart.yaml run.dir=$run train.steps=4000     # trains on from the last checkpoint
+  $bin/qsd-sample --checkpoint $run --input your.smi --num 10 --out your.sdf
+END

@@ -1,0 +1,179 @@
+//! The network as the rest of the crate sees it.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::head::Head;
+use super::input::{Prepared, centred};
+use super::layer::Layer;
+use super::stem::Stem;
+use super::{Embedded, EtConfig, EtRecording, State, Trace};
+use crate::diffusion::{Denoiser, Input, Recording};
+use crate::geometry::{Clouds, Point};
+use crate::model::layers::{Declaration, Law, initial_values};
+use crate::model::{Layout, Network};
+use crate::{Error, Result};
+
+/// An ET-Flow network of some shape, without values.
+#[derive(Debug)]
+pub struct EtNetwork {
+    blueprint: Arc<Blueprint>,
+    laws: Vec<Law>,
+}
+
+/// What stays the same whatever the parameters' values.
+#[derive(Debug)]
+pub(super) struct Blueprint {
+    pub(super) config: EtConfig,
+    pub(super) dtype: DType,
+    pub(super) layout: Layout,
+    pub(super) stem: Stem,
+    pub(super) layers: Vec<Layer>,
+    pub(super) head: Head,
+}
+
+impl EtNetwork {
+    /// A network that computes in `dtype`: f32 for use, f64 for verification.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the configuration is impossible or the type is another one.
+    pub fn new(config: EtConfig, dtype: DType) -> Result<Self> {
+        config.validate()?;
+        if !matches!(dtype, DType::F32 | DType::F64) {
+            return Err(Error::Config(format!("model: cannot compute in {dtype:?}, only in f32 or f64")));
+        }
+        let mut declare = Declaration::default();
+        let stem = Stem::declare(&mut declare, &config);
+        let layers = (0..config.layers).map(|index| Layer::declare(&mut declare, &config, index)).collect();
+        let head = Head::declare(&mut declare, &config);
+        let (layout, laws) = declare.finish();
+        let blueprint = Arc::new(Blueprint { config, dtype, layout, stem, layers, head });
+        Ok(EtNetwork { blueprint, laws })
+    }
+
+    /// [`Network::bind`], with the type known.
+    pub fn denoiser(&self, parameters: &[f32]) -> Result<EtDenoiser> {
+        let layout = &self.blueprint.layout;
+        if parameters.len() != layout.len() {
+            let (found, expected) = (parameters.len(), layout.len());
+            return Err(Error::Checkpoint(format!("{found} parameters given to a network that has {expected}")));
+        }
+        let mut bound = Bound {
+            blueprint: self.blueprint.clone(),
+            values: Vec::with_capacity(layout.spans().len()),
+            variables: Vec::with_capacity(layout.spans().len()),
+        };
+        for span in layout.spans() {
+            let values = Tensor::from_slice(&parameters[span.range.clone()], span.shape.as_slice(), &Device::Cpu)?;
+            let variable = Var::from_tensor(&values.to_dtype(self.blueprint.dtype)?)?;
+            bound.values.push(variable.as_detached_tensor());
+            bound.variables.push(variable.into_inner());
+        }
+        Ok(EtDenoiser { bound: Arc::new(bound) })
+    }
+}
+
+impl Network for EtNetwork {
+    fn layout(&self) -> &Layout {
+        &self.blueprint.layout
+    }
+
+    fn initialize(&self, seed: u64) -> Vec<f32> {
+        initial_values(&self.blueprint.layout, &self.laws, seed)
+    }
+
+    fn bind(&self, parameters: &[f32]) -> Result<Box<dyn Denoiser + Send + Sync>> {
+        Ok(Box::new(self.denoiser(parameters)?))
+    }
+}
+
+/// A network with values. Several threads may predict, record and walk back at once.
+#[derive(Clone, Debug)]
+pub struct EtDenoiser {
+    bound: Arc<Bound>,
+}
+
+/// The blueprint and the parameters, twice over one storage.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) blueprint: Arc<Blueprint>,
+    /// As plain tensors: nothing computed from them remembers how.
+    values: Vec<Tensor>,
+    /// As variables: what is computed from them can be walked back.
+    pub(super) variables: Vec<Tensor>,
+}
+
+impl EtDenoiser {
+    /// The prediction, telling `trace` every intermediate tensor on the way: layer `l`'s under `l{l}.` and its
+    /// results as `x.layer{l}` and `vec.layer{l}`.
+    pub fn predict_traced(&self, input: Input<'_>, trace: &mut Trace<'_>) -> Result<Clouds> {
+        let given = self.prepare(input)?;
+        self.bound.forward(&given, &mut |_, _| (), trace)?.finish(input.x_t)
+    }
+
+    /// [`Denoiser::record`], with the type known.
+    pub fn recording(&self, input: Input<'_>) -> Result<EtRecording> {
+        let given = self.prepare(input)?;
+        let mut borders = Vec::with_capacity(self.bound.blueprint.layers.len() + 1);
+        let mut embedded = None;
+        let mut keep = |state: &State, shared: &Embedded| {
+            borders.push(state.clone());
+            embedded.get_or_insert_with(|| shared.clone());
+        };
+        let prediction = self.bound.forward(&given, &mut keep, &mut |_, _| ())?.finish(input.x_t)?;
+        let embedded = embedded.ok_or_else(|| Error::Config("model: no layers".into()))?;
+        Ok(EtRecording { bound: self.bound.clone(), given, embedded, borders, prediction })
+    }
+
+    fn prepare(&self, input: Input<'_>) -> Result<Prepared> {
+        Prepared::new(&self.bound.blueprint.config, self.bound.blueprint.dtype, input)
+    }
+}
+
+impl Denoiser for EtDenoiser {
+    fn predict(&self, input: Input<'_>) -> Result<Clouds> {
+        self.predict_traced(input, &mut |_, _| ())
+    }
+
+    fn record(&self, input: Input<'_>) -> Result<Box<dyn Recording>> {
+        Ok(Box::new(self.recording(input)?))
+    }
+}
+
+impl Bound {
+    /// The vectors (3, N, 1) before they are centred. `border` sees the state before each layer and after the
+    /// last one.
+    fn forward(
+        &self,
+        given: &Prepared,
+        border: &mut dyn FnMut(&State, &Embedded),
+        trace: &mut Trace<'_>,
+    ) -> Result<Vectors> {
+        let (blueprint, w) = (&*self.blueprint, self.values.as_slice());
+        let (x, embedded) = blueprint.stem.forward(w, given, trace)?;
+        let vec = Tensor::zeros((3, given.atoms, blueprint.config.hidden), blueprint.dtype, &Device::Cpu)?;
+        let mut state = State { x, vec };
+        for (index, layer) in blueprint.layers.iter().enumerate() {
+            border(&state, &embedded);
+            let mut inside = |name: &str, tensor: &Tensor| trace(&format!("l{index}.{name}"), tensor);
+            state = layer.forward(w, given, &embedded, &state, &mut inside)?;
+            trace(&format!("x.layer{index}"), &state.x);
+            trace(&format!("vec.layer{index}"), &state.vec);
+        }
+        border(&state, &embedded);
+        Ok(Vectors(blueprint.head.forward(w, &state, trace)?))
+    }
+}
+
+/// What the head gives, (3, N, 1).
+struct Vectors(Tensor);
+
+impl Vectors {
+    /// As points in f64, centred per molecule.
+    fn finish(self, like: &Clouds) -> Result<Clouds> {
+        let axes = self.0.to_dtype(DType::F64)?.squeeze(2)?.to_vec2::<f64>()?;
+        let points: Vec<Point> = (0..axes[0].len()).map(|n| [axes[0][n], axes[1][n], axes[2][n]]).collect();
+        Ok(centred(&like.with_points(points)))
+    }
+}

@@ -1,0 +1,118 @@
+//! The way back: layer by layer from the last, each computed once more from its border.
+
+use std::sync::Arc;
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, Var};
+
+use super::input::{Prepared, centred, matrix};
+use super::network::Bound;
+use super::{Embedded, State};
+use crate::diffusion::Recording;
+use crate::geometry::Clouds;
+use crate::{Error, Result};
+
+/// A forward pass of an [`super::EtDenoiser`]: the borders between its layers.
+#[derive(Debug)]
+pub struct EtRecording {
+    pub(super) bound: Arc<Bound>,
+    pub(super) given: Prepared,
+    pub(super) embedded: Embedded,
+    /// Before each layer, and after the last.
+    pub(super) borders: Vec<State>,
+    pub(super) prediction: Clouds,
+}
+
+/// Is told a parameter's index among the layout's spans and the loss's gradient there.
+pub type Sink<'a> = dyn FnMut(usize, &Tensor) -> Result<()> + 'a;
+
+impl EtRecording {
+    /// Walks back from the loss's gradient at the prediction and hands each parameter's gradient, in the compute
+    /// type, to `sink` as soon as it is final: head, layers from the last to the first, stem.
+    pub fn gradients(&self, at_prediction: &Clouds, sink: &mut Sink<'_>) -> Result<()> {
+        let blueprint = &*self.bound.blueprint;
+        let w = self.bound.variables.as_slice();
+        let silent = &mut |_: &str, _: &Tensor| ();
+
+        let last = self.borders.len() - 1;
+        let input = self.borders[last].variables()?;
+        let output = blueprint.head.forward(w, &input, silent)?;
+        let seed = self.seed(at_prediction)?;
+        let found = self.walk_back(&[(&output, &seed)], sink)?;
+        let mut at_state = State { x: gradient(&found, &input.x)?, vec: gradient(&found, &input.vec)? };
+
+        let embedded = Embedded { atoms: variable(&self.embedded.atoms)?, edges: variable(&self.embedded.edges)? };
+        let mut at_embedded = Embedded { atoms: embedded.atoms.zeros_like()?, edges: embedded.edges.zeros_like()? };
+        for (layer, border) in blueprint.layers.iter().zip(&self.borders).rev() {
+            let input = border.variables()?;
+            let output = layer.forward(w, &self.given, &embedded, &input, silent)?;
+            let found = self.walk_back(&[(&output.x, &at_state.x), (&output.vec, &at_state.vec)], sink)?;
+            at_state = State { x: gradient(&found, &input.x)?, vec: gradient(&found, &input.vec)? };
+            at_embedded.atoms = (at_embedded.atoms + gradient(&found, &embedded.atoms)?)?;
+            at_embedded.edges = (at_embedded.edges + gradient(&found, &embedded.edges)?)?;
+        }
+
+        let (x, embedded) = blueprint.stem.forward(w, &self.given, silent)?;
+        let seeds = [(&x, &at_state.x), (&embedded.atoms, &at_embedded.atoms), (&embedded.edges, &at_embedded.edges)];
+        self.walk_back(&seeds, sink).map(drop)
+    }
+
+    /// The gradient at the head's output (3, N, 1): centring is its own adjoint.
+    fn seed(&self, at_prediction: &Clouds) -> Result<Tensor> {
+        let at_vectors = centred(at_prediction);
+        let points = at_vectors.points();
+        let axes: Vec<f64> = (0..3).flat_map(|axis| points.iter().map(move |g| g[axis])).collect();
+        Ok(matrix(axes, (3, points.len()), self.bound.blueprint.dtype)?.unsqueeze(2)?)
+    }
+
+    /// Gradients of Σ ⟨output, seed⟩; those of parameters go to the sink.
+    fn walk_back(&self, seeds: &[(&Tensor, &Tensor)], sink: &mut Sink<'_>) -> Result<GradStore> {
+        let products = seeds.iter().map(|(output, seed)| output.mul(seed)?.sum_all());
+        let products = products.collect::<candle_core::Result<Vec<_>>>()?;
+        let found = Tensor::stack(&products, 0)?.sum_all()?.backward()?;
+        for (index, variable) in self.bound.variables.iter().enumerate() {
+            if let Some(gradient) = found.get(variable) {
+                sink(index, gradient)?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Recording for EtRecording {
+    fn prediction(&self) -> &Clouds {
+        &self.prediction
+    }
+
+    fn backward(self: Box<Self>, at_prediction: &Clouds, gradient: &mut [f32]) -> Result<()> {
+        let layout = &self.bound.blueprint.layout;
+        gradient.fill(0.0);
+        self.gradients(at_prediction, &mut |index, tensor| {
+            let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            gradient[layout.spans()[index].range.clone()].copy_from_slice(&values);
+            Ok(())
+        })
+    }
+}
+
+impl State {
+    /// The same numbers as variables of their own.
+    fn variables(&self) -> Result<State> {
+        Ok(State { x: variable(&self.x)?, vec: variable(&self.vec)? })
+    }
+}
+
+fn variable(tensor: &Tensor) -> Result<Tensor> {
+    Ok(Var::from_tensor(tensor)?.into_inner())
+}
+
+/// The gradient at a variable. candle's gradients remember how they were computed; as the seed of the next
+/// step they must not, or that step would differentiate them too.
+fn gradient(found: &GradStore, at: &Tensor) -> Result<Tensor> {
+    match found.get(at) {
+        Some(gradient) => Ok(gradient.detach()),
+        // candle does not follow products of empty matrices: a batch without edges.
+        None if at.elem_count() == 0 => Ok(at.zeros_like()?),
+        None => Err(Error::Compute(candle_core::Error::Msg("a layer's input received no gradient".into()))),
+    }
+}

@@ -1,0 +1,98 @@
+//! The molecules to sample.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use crate::chem::{Molecule, sdf, smiles};
+use crate::cli::say;
+use crate::{Error, Result};
+
+/// Longest input that is read, in bytes: far beyond any list of molecules, and below what a wrong file
+/// (a device, a disk image) would fill the memory with.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// One molecule to sample.
+#[derive(Clone, Debug)]
+pub(super) struct InputMolecule {
+    /// Its name in the input, or its SMILES.
+    pub name: String,
+    /// Its SMILES as given; empty where the input has none.
+    pub smiles: String,
+    /// Its graph with all hydrogens.
+    pub molecule: Molecule,
+}
+
+/// What an input file holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Input {
+    pub molecules: Vec<InputMolecule>,
+}
+
+impl Input {
+    /// Reads `.smi`/`.smiles`/`.txt` (SMILES, then a name) or `.sdf`/`.mol`, by the file's ending. Records that
+    /// cannot be used are reported on stderr and left out.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the file cannot be read or no record of it can be used.
+    pub fn read(path: &Path, max_z: usize) -> Result<Self> {
+        let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
+        if size > MAX_BYTES {
+            return Err(Error::Data(format!("{}: {size} bytes; split inputs of more than 1 GiB", path.display())));
+        }
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let records = match ending.as_str() {
+            "smi" | "smiles" | "txt" => read_smiles(path)?,
+                _ => {
+                let name = path.display();
+                return Err(Error::Data(format!("{name}: unknown ending; expected .smi (SMILES, name) or .sdf")));
+            }
+        };
+        let mut input = Input::default();
+        for record in records {
+            match record.and_then(|molecule| check_elements(molecule, max_z)) {
+                Ok(molecule) => input.molecules.push(molecule),
+                Err(reason) => eprintln!("skipped: {reason}"),
+            }
+        }
+        if input.molecules.is_empty() {
+            return Err(Error::Data(format!("{}: no molecule that can be sampled", path.display())));
+        }
+        Ok(input)
+    }
+}
+
+fn read_smiles(path: &Path) -> Result<Vec<Result<InputMolecule>>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    Ok(lines.map(|(i, line)| parse_line(line.trim()).map_err(|e| at(path, i + 1, &e))).collect())
+}
+
+fn parse_line(line: &str) -> Result<InputMolecule> {
+    let (text, name) = line.split_once(char::is_whitespace).unwrap_or((line, line));
+    let molecule = smiles::parse(text)?;
+    Ok(InputMolecule { name: name.trim().to_string(), smiles: text.to_string(), molecule })
+}
+
+fn at(path: &Path, line: usize, error: &Error) -> Error {
+    Error::Data(format!("{}:{line}: {error}", path.display()))
+}
+
+fn from_record(record: crate::chem::Record) -> InputMolecule {
+    let smiles = record.properties.iter().find(|(name, _)| name.eq_ignore_ascii_case("smiles"));
+    let smiles = smiles.map(|(_, value)| value.trim().to_string()).unwrap_or_default();
+    let name = if record.name.is_empty() { smiles.clone() } else { record.name };
+    InputMolecule { name, smiles, molecule: record.molecule }
+}
+
+/// The network's tables end at `max_z`.
+fn check_elements(input: InputMolecule, max_z: usize) -> Result<InputMolecule> {
+    match input.molecule.atoms.iter().find(|atom| usize::from(atom.atomic_number) >= max_z) {
+        Some(atom) => Err(Error::Data(format!(
+            "{}: atomic number {} is beyond what the network knows (model.max_z {max_z})",
+            input.name, atom.atomic_number
+        ))),
+        None if input.molecule.atoms.is_empty() => Err(Error::Data(format!("{}: no atoms", input.name))),
+        None => Ok(input),
+    }
+}

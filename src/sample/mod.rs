@@ -1,0 +1,186 @@
+//! From a checkpoint to conformers: what `qsd-sample` does.
+//!
+//! The molecules of the input times `num` make a list of samples. Processes take them in turns, a batch at a
+//! time; rank 0 writes them in the list's order. A sample depends on (seed, its molecule's place in the input,
+//! its number) and the checkpoint alone, so the file does not depend on processes, threads or batches.
+
+mod input;
+mod output;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use candle_core::DType;
+
+use crate::chem::Record;
+use crate::cli::Progress;
+use crate::data::Condition;
+use crate::diffusion::{Denoiser, Sampler};
+use crate::distributed::{Communicator, cores, vote};
+use crate::geometry::Point;
+use crate::model::Network as _;
+use crate::model::et::EtNetwork;
+use crate::train::checkpoint::{load_for_sampling, weights_sha256};
+use crate::train::{SavedState, side_by_side};
+use crate::{Error, Result, cli, config};
+use input::Input;
+use output::Output;
+
+/// What `qsd-sample` is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// A run's folder or a checkpoint's.
+    pub checkpoint: PathBuf,
+    /// Molecules: `.smi` (a SMILES and a name a line) or `.sdf`.
+    pub input: PathBuf,
+    /// Conformers per molecule.
+    pub num: usize,
+    /// The SDF file to write.
+    pub out: PathBuf,
+    /// Whether an existing one may be replaced.
+    pub overwrite: bool,
+    /// Key of the randomness.
+    pub seed: u64,
+    /// Atoms per forward pass; a larger molecule goes alone.
+    pub batch_atoms: usize,
+    /// Overrides of the section `sampler` that the checkpoint holds, such as `sampler.steps=100`.
+    pub overrides: Vec<String>,
+}
+
+/// One sample: the `number`-th conformer of a molecule of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Item {
+    molecule: usize,
+    number: usize,
+}
+
+impl Item {
+    /// The id that the sample's randomness is keyed by; the same however many conformers are asked for.
+    fn id(self) -> u64 {
+        ((self.molecule as u64) << 32) | self.number as u64
+    }
+}
+
+/// Draws the conformers and writes them; the exit code.
+///
+/// # Errors
+/// When the checkpoint, the input or the output cannot be used, or a sample is not finite. Nothing is left
+/// under the output's name then. Single bad records of the input are reported and skipped.
+pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
+    let plan = vote::consent(world, Plan::open(request))?;
+    let output = (world.rank() == 0).then(|| Output::create(&request.out, request.overwrite)).transpose();
+    let mut output = vote::consent(world, output)?;
+    let batches = plan.batches(request);
+    let total = plan.input.molecules.len() * request.num;
+    let mut progress = match world.rank() {
+        0 => Progress::stderr(0, total as u64, Duration::from_secs(10)),
+        _ => Progress::silent(),
+    };
+    let workers = cores::per_rank(world)?;
+    let mut done = 0;
+    for round in batches.chunks(world.size() * workers) {
+        let mine = round.chunks(workers).nth(world.rank()).unwrap_or(&[]);
+        let drawn = side_by_side(mine.iter().collect(), |batch| plan.draw(batch, request.seed));
+        let drawn = vote::consent(world, drawn.into_iter().collect::<Result<Vec<_>>>())?;
+        let positions = gather_points(world, &drawn.concat())?;
+        let items = round.concat();
+        done += items.len();
+        let written = output.as_mut().map_or(Ok(()), |output| write(output, &plan, &items, &positions, request));
+        vote::consent(world, written)?;
+        progress.update(done as u64, "");
+    }
+    progress.finish(done as u64, "");
+    let finished = output.map_or(Ok(()), Output::finish);
+    vote::consent(world, finished)?;
+    if world.rank() == 0 {
+        cli::say(format_args!("{total} conformers of {} molecules: {}", plan.input.molecules.len(), request.out.display()));
+    }
+    Ok(0)
+}
+
+/// What sampling works with.
+struct Plan {
+    input: Input,
+    denoiser: Box<dyn Denoiser + Send + Sync>,
+    sampler: Sampler,
+    weights: String,
+}
+
+impl Plan {
+    fn open(request: &Request) -> Result<Self> {
+        let checkpoint = load_for_sampling(&request.checkpoint)?;
+        let saved = SavedState::parse(&checkpoint.state)?;
+        if let Some(other) = request.overrides.iter().find(|text| !text.trim_start().starts_with("sampler.")) {
+            return Err(Error::Config(format!(
+                "override `{other}`: only the section `sampler` of a checkpoint can be overridden, as in sampler.steps=100"
+            )));
+        }
+        let config = config::with_overrides(&saved.config, &checkpoint.path(), &request.overrides)?;
+        let network = EtNetwork::new(config.model.clone(), DType::F32)?;
+        let parameters = checkpoint.parameters(network.layout())?;
+        Ok(Plan {
+            input: Input::read(&request.input, config.model.max_z)?,
+            sampler: Sampler::new(&config.sampler, &config.diffusion)?,
+            denoiser: network.bind(&parameters)?,
+            weights: weights_sha256(&parameters),
+        })
+    }
+
+    /// All samples, in batches of about `batch_atoms` atoms.
+    fn batches(&self, request: &Request) -> Vec<Vec<Item>> {
+        let mut batches: Vec<Vec<Item>> = Vec::new();
+        let mut room = 0;
+        for (molecule, record) in self.input.molecules.iter().enumerate() {
+            let atoms = record.molecule.atoms.len();
+            for number in 0..request.num {
+                if atoms > room {
+                    batches.push(Vec::new());
+                    room = request.batch_atoms;
+                }
+                room = room.saturating_sub(atoms);
+                if let Some(batch) = batches.last_mut() {
+                    batch.push(Item { molecule, number });
+                }
+            }
+        }
+        batches
+    }
+
+    fn draw(&self, batch: &[Item], seed: u64) -> Result<Vec<Point>> {
+        let molecules = batch.iter().map(|item| &self.input.molecules[item.molecule].molecule);
+        let condition = Condition::from_molecules(molecules);
+        let ids: Vec<u64> = batch.iter().map(|item| item.id()).collect();
+        let clouds = self.sampler.run(&*self.denoiser, &condition, &ids, seed, &mut |_| Ok(()))?;
+        Ok(clouds.points().to_vec())
+    }
+}
+
+/// The points of all ranks, in their order.
+fn gather_points(world: &dyn Communicator, mine: &[Point]) -> Result<Vec<Point>> {
+    Ok(vote::gather(world, mine.as_flattened())?.as_chunks().0.to_vec())
+}
+
+/// Writes consecutive samples whose points stand one after another.
+fn write(output: &mut Output, plan: &Plan, items: &[Item], points: &[Point], request: &Request) -> Result<()> {
+    let mut rest = points;
+    for item in items {
+        let source = &plan.input.molecules[item.molecule];
+        let (positions, others) = rest.split_at_checked(source.molecule.atoms.len()).ok_or_else(|| {
+            Error::World(format!("the positions of {} are missing from what the processes sent", source.name))
+        })?;
+        rest = others;
+        let property = |name: &str, value: String| (name.to_string(), value);
+        output.write(&Record {
+            name: source.name.clone(),
+            molecule: source.molecule.clone(),
+            positions: positions.to_vec(),
+            properties: vec![
+                property("SMILES", source.smiles.clone()),
+                property("qsd_sample", item.number.to_string()),
+                property("qsd_seed", request.seed.to_string()),
+                property("qsd_weights_sha256", plan.weights.clone()),
+            ],
+        })?;
+    }
+    Ok(())
+}

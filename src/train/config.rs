@@ -1,0 +1,209 @@
+//! Everything that a run is told, section by section. `qsd-train CONFIG --print-config` prints it resolved.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig};
+use crate::data::DataConfig;
+use crate::diffusion::{DiffusionConfig, SamplerConfig};
+use crate::model::et::EtConfig;
+use crate::{Error, Result};
+
+/// The whole configuration. A file states what differs from the defaults.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Every random number of the run is a function of this one.
+    pub seed: u64,
+    /// Where the run lives and what it may use.
+    pub run: RunConfig,
+    /// What it learns from.
+    pub data: DataConfig,
+    /// The network.
+    pub model: EtConfig,
+    /// What the network is taught.
+    pub diffusion: DiffusionConfig,
+    /// How it is sampled; `qsd-sample` uses this unless told otherwise.
+    pub sampler: SamplerConfig,
+    /// How long and in which portions.
+    pub train: TrainConfig,
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate.
+    pub schedule: ScheduleConfig,
+    /// Gradient clipping.
+    pub clip: ClipConfig,
+    /// Averaged parameters.
+    pub ema: EmaConfig,
+    /// Validation during training.
+    pub validation: ValidationConfig,
+    /// Checkpoints.
+    pub checkpoint: CheckpointConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// Section `run`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// The run's folder: checkpoints, logs, the resolved configuration. `null`: `runs/` and the name of the
+    /// configuration file. Two runs never share one.
+    pub dir: Option<PathBuf>,
+    /// Worker threads per process, each computing whole micro-shards, so that their number does not change a
+    /// bit. 0: the cores this process may use.
+    pub threads: usize,
+}
+
+/// Section `train`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Optimizer steps in all; a later run with a larger number goes on.
+    pub steps: u64,
+    /// Size of the batch that one optimizer step sees, over all processes, in units of `data.batch_by`.
+    pub global_batch: u64,
+    /// Micro-shards that the global batch is cut into, a power of two. A shard is the unit of memory (one
+    /// forward and backward pass; more shards: gradient accumulation) and of exactness (any power-of-two number
+    /// of processes up to this gives the same bits).
+    pub micro_shards: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig { steps: 750_000, global_batch: 384, micro_shards: 8 }
+    }
+}
+
+/// Section `validation`: the training loss on the `val` split, with noise and times that never change.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidationConfig {
+    /// Steps between validations, also one at the last step. 0: never.
+    pub every: u64,
+    /// Molecules per forward pass.
+    pub batch: usize,
+    /// How many molecules of the split are used, from its start.
+    pub molecules: usize,
+}
+
+impl Default for ValidationConfig {
+    fn default() -> Self {
+        ValidationConfig { every: 1000, batch: 8, molecules: 1000 }
+    }
+}
+
+/// Section `checkpoint`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointConfig {
+    /// Steps between checkpoints; there is also one at the last step and when the run is asked to stop.
+    pub every: u64,
+    /// How many of the newest are kept.
+    pub keep_last: usize,
+    /// Whether the one with the lowest validation loss is kept besides.
+    pub keep_best: bool,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        CheckpointConfig { every: 1000, keep_last: 3, keep_best: true }
+    }
+}
+
+/// Section `log`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Steps between records in TensorBoard and `metrics.jsonl`; each holds the means since the last one.
+    pub every: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { every: 10 }
+    }
+}
+
+impl Config {
+    /// Checks every section, fills in what depends on the configuration file's place, and returns what runs.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the key, the value and what is allowed.
+    pub fn resolve(mut self, file: &Path) -> Result<Self> {
+        self.model.validate()?;
+        self.diffusion.validate()?;
+        self.sampler.validate(&self.diffusion)?;
+        self.optimizer.validate()?;
+        self.schedule.validate()?;
+        self.clip.validate()?;
+        self.ema.validate()?;
+        self.train.validate()?;
+        positive("validation.batch", self.validation.batch as u64)?;
+        positive("checkpoint.every", self.checkpoint.every)?;
+        positive("checkpoint.keep_last", self.checkpoint.keep_last as u64)?;
+        positive("log.every", self.log.every)?;
+        self.data.path = find_data(&self.data.path, file)?;
+        self.run.dir.get_or_insert_with(|| Path::new("runs").join(file.file_stem().unwrap_or_default()));
+        Ok(self)
+    }
+
+    /// The part that decides what is learnt: a run may only be resumed with the same. Length, folders, logs
+    /// and checkpoint intervals are free to change, and the data is recognised by its hash.
+    pub fn identity(&self) -> Config {
+        let free = Config::default();
+        Config {
+            run: free.run,
+            data: DataConfig {
+                path: free.data.path,
+                verify: free.data.verify,
+                prefetch_steps: free.data.prefetch_steps,
+                ..self.data.clone()
+            },
+            sampler: free.sampler,
+            train: TrainConfig { steps: 0, ..self.train },
+            validation: free.validation,
+            checkpoint: free.checkpoint,
+            log: free.log,
+            ..self.clone()
+        }
+    }
+}
+
+impl TrainConfig {
+    fn validate(&self) -> Result<()> {
+        positive("train.steps", self.steps)?;
+        positive("train.global_batch", self.global_batch)?;
+        if !self.micro_shards.is_power_of_two() || self.micro_shards > 1 << 16 {
+            return Err(Error::Config(format!(
+                "train.micro_shards must be a power of two up to 65536, so that the gradient's sum is one fixed \
+                 binary tree; found {}",
+                self.micro_shards
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn positive(key: &str, value: u64) -> Result<()> {
+    if value == 0 { Err(Error::Config(format!("{key} must be at least 1; found 0"))) } else { Ok(()) }
+}
+
+/// A relative data path is looked up from the current folder, then from the configuration file's.
+fn find_data(path: &Path, file: &Path) -> Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::Config("data.path is not set; give the folder of a data set: data.path=DIR".into()));
+    }
+    let beside = file.parent().unwrap_or(Path::new("")).join(path);
+    for candidate in [path, &beside] {
+        if candidate.exists() {
+            return candidate.canonicalize().map_err(Error::io(candidate));
+        }
+    }
+    Err(Error::Data(format!(
+        "no data set at {} (nor at {}); data.path must be a folder made by data/prepare_geom.py or qsd-data import",
+        path.display(),
+        beside.display()
+    )))
+}

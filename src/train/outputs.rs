@@ -1,0 +1,163 @@
+//! What rank 0 writes and says: logs, progress, checkpoints.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::checkpoint::{Retention, Saved, Snapshot, Writer, mark_best};
+use super::metrics::ShardSums;
+use super::observe::Metrics;
+use super::observe::jsonl::JsonlWriter;
+use super::observe::tensorboard::EventWriter;
+use super::phases::Phases;
+use super::run_dir::RunDir;
+use super::state::Best;
+use super::{Clipped, Config, process};
+use crate::cli::{Progress, say};
+use crate::Result;
+
+/// The least time between two lines of progress where there is no terminal.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// What one step tells the logs.
+#[derive(Clone, Copy, Debug)]
+pub struct StepRecord {
+    /// Losses of the global batch.
+    pub sums: ShardSums,
+    /// The learning rate that was used.
+    pub learning_rate: f64,
+    /// The gradient's norm before clipping.
+    pub gradient_norm: f64,
+    /// What clipping did.
+    pub clipped: Clipped,
+    /// Wall-clock seconds of the step.
+    pub seconds: f64,
+}
+
+/// The logs, the progress line and the checkpoint writer of a run.
+pub struct Outputs {
+    /// The run's folder.
+    pub run: RunDir,
+    events: EventWriter,
+    jsonl: JsonlWriter,
+    progress: Progress,
+    /// The latest words beside the progress.
+    message: String,
+    writer: Writer,
+    keep_best: bool,
+    best: Option<Best>,
+    window: Window,
+}
+
+/// Sums since the last record.
+#[derive(Default)]
+struct Window {
+    sums: ShardSums,
+    steps: f64,
+    gradient_norm: f64,
+    clip_factor: f64,
+    validation: Vec<(String, f64)>,
+}
+
+impl Outputs {
+    /// Opens everything for a run that goes on after `step` steps, and says what it is.
+    pub fn open(run: RunDir, config: &Config, summary: &str, step: u64) -> Result<Self> {
+        let now = now();
+        let mut events = EventWriter::create(run.path().join("tensorboard"), step + 1, now)?;
+        events.text("config", &format!("```\n{}```", crate::config::to_yaml(config)?), step, now)?;
+        let retention = Retention {
+            keep_last: NonZeroUsize::new(config.checkpoint.keep_last).unwrap_or(NonZeroUsize::MIN),
+            keep_best: config.checkpoint.keep_best,
+        };
+        say(format_args!("{}: {summary}", run.path().display()));
+        Ok(Outputs {
+            events,
+            jsonl: JsonlWriter::open(run.path().join("metrics.jsonl"), step + 1)?,
+            message: String::new(),
+            progress: Progress::stderr(step, config.train.steps, PROGRESS_EVERY),
+            writer: Writer::open(&run.checkpoints(), retention)?,
+            keep_best: config.checkpoint.keep_best,
+            best: None,
+            window: Window::default(),
+            run,
+        })
+    }
+
+    /// Takes in one step.
+    pub fn step(&mut self, step: u64, record: &StepRecord) {
+        let window = &mut self.window;
+        window.sums.add(&record.sums);
+        window.steps += 1.0;
+        window.gradient_norm += record.gradient_norm;
+        window.clip_factor += record.clipped.factor;
+        let loss = record.sums.loss / record.sums.clouds;
+        let (molecules, seconds) = (record.sums.clouds, record.seconds);
+        self.message = format!("loss {loss:.4} lr {:.2e} {:.1} mol/s", record.learning_rate, molecules / seconds);
+        self.progress.update(step, &self.message);
+    }
+
+    /// Takes in a validation.
+    pub fn validated(&mut self, sums: &ShardSums) {
+        self.window.validation = sums.means("val");
+    }
+
+    /// Writes the means since the last record.
+    pub fn flush(&mut self, step: u64, record: &StepRecord, phases: &Phases) -> Result<()> {
+        let window = std::mem::take(&mut self.window);
+        let seconds = phases.wall();
+        let mut metrics = Metrics::new(step, now());
+        let mut add = |name: &str, value: f64| metrics.set(name, value);
+        add("optimizer/learning_rate", record.learning_rate);
+        add("optimizer/gradient_norm", window.gradient_norm / window.steps);
+        add("optimizer/clip_factor", window.clip_factor / window.steps);
+        if record.clipped.limit.is_finite() {
+            add("optimizer/clip_limit", record.clipped.limit);
+        }
+        add("speed/molecules_per_second", window.sums.clouds / seconds);
+        add("speed/atoms_per_second", window.sums.points / seconds);
+        let (resident, peak) = process::memory();
+        add("memory/resident_gib", resident as f64 / f64::from(1 << 30));
+        add("memory/peak_gib", peak as f64 / f64::from(1 << 30));
+        let means = window.sums.means("train").into_iter().chain(window.validation);
+        metrics.values.extend(means.chain(phases.per_step(window.steps)));
+        self.jsonl.write(&metrics)?;
+        self.events.metrics(&metrics)?;
+        self.events.flush()
+    }
+
+    /// Hands a checkpoint to the writer, which works while training goes on.
+    pub fn save(&mut self, snapshot: Snapshot, best: Option<Best>) -> Result<()> {
+        let handed = self.writer.save(snapshot)?;
+        let before = std::mem::replace(&mut self.best, best);
+        handed.previous.map_or(Ok(()), |saved| self.written(&saved, before))
+    }
+
+    /// Notes that a checkpoint is on disk.
+    fn written(&self, saved: &Saved, best: Option<Best>) -> Result<()> {
+        match best {
+            Some(best) if self.keep_best && best.step == saved.step => mark_best(&self.run.checkpoints(), &saved.path),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the last checkpoint; says where the run stands.
+    pub fn finish(&mut self, step: u64, weights: &str) -> Result<()> {
+        if let Some(saved) = self.writer.finish()? {
+            self.written(&saved, self.best)?;
+        }
+        self.progress.finish(step, &self.message);
+        say(format_args!("{}: {step} steps done, state saved", self.run.path().display()));
+        println!("weights sha256 {weights}");
+        Ok(())
+    }
+
+    /// Writes a note beside the results and returns its path.
+    pub fn note(&self, name: &str, content: &str) -> Result<PathBuf> {
+        self.run.write(name, content).map(|()| self.run.path().join(name))
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}

@@ -1,0 +1,311 @@
+//! From a command line to a run: read, agree, open, restore.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use candle_core::DType;
+
+use super::checkpoint::{self, Snapshot, weights_sha256};
+use super::outputs::Outputs;
+use super::phases::Phases;
+use super::run_dir::{Provenance, RunDir};
+use super::state::{Belonging, SavedState, State};
+use super::stop::{STOPPED, StopRequest};
+use super::trainer::{Outcome, Trainer};
+use super::{Config, process};
+use crate::data::{Dataset, Loader, TrainingStream, ValidationBatches};
+use crate::distributed::tree::{self, TreeSum};
+use crate::distributed::{Communicator, cores, vote};
+use crate::model::et::EtNetwork;
+use crate::model::{Layout, Network};
+use crate::{Error, Result, cli, config};
+
+/// What `qsd-train` is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Print the resolved configuration.
+    PrintConfig,
+    /// Take two steps, write nothing, print what the run would cost.
+    DryRun,
+    /// Train.
+    Train {
+        /// Refuse a folder that has checkpoints.
+        fresh: bool,
+        /// Resume even if what is learnt has changed.
+        allow_config_change: bool,
+    },
+}
+
+/// Runs `qsd-train` on one process of `world`; the exit code.
+///
+/// # Errors
+/// Of the kinds that [`Error`] lists. Failures before the first step are agreed on: every process returns the
+/// same error.
+pub fn main(world: &dyn Communicator, file: &Path, overrides: &[String], mode: Mode) -> Result<u8> {
+    let config = load(file, overrides);
+    let config = vote::consent(world, config)?;
+    vote::agree(world, "configuration", config::hash(&config)?.as_bytes())?;
+    match mode {
+        Mode::PrintConfig => {
+            if world.rank() == 0 {
+                print!("{}", config::to_yaml(&config)?);
+            }
+            Ok(0)
+        }
+        Mode::DryRun => dry_run(world, &config).map(|()| 0),
+        Mode::Train { fresh, allow_config_change } => train(world, &config, fresh, allow_config_change),
+    }
+}
+
+/// Reads and checks a configuration.
+pub fn load(file: &Path, overrides: &[String]) -> Result<Config> {
+    config::load::<Config>(file, overrides)?.value.resolve(file)
+}
+
+fn train(world: &dyn Communicator, config: &Config, fresh: bool, allow_config_change: bool) -> Result<u8> {
+    let directory = config.run.dir.clone().unwrap_or_default();
+    // Rank 0 owns the folder; the others wait for its word before they read from it.
+    let run = (world.rank() == 0).then(|| RunDir::open(&directory, fresh)).transpose();
+    let run = vote::consent(world, run)?;
+    let parts = Parts::open(world, config)?;
+    let state = parts.restore(world, config, &directory.join("checkpoints"), allow_config_change)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(Error::io("the runtime's threads"))?;
+    let stop = StopRequest::listen(&runtime)?;
+    if state.position.step >= config.train.steps {
+        if world.rank() == 0 {
+            let done = state.position.step;
+            cli::say(format_args!("{}: all {done} steps are done; train.steps=N with a larger N goes on", directory.display()));
+            println!("weights sha256 {}", weights_sha256(&state.parameters));
+        }
+        return Ok(0);
+    }
+    let outputs = match run {
+        Some(run) => {
+            run.describe(&config::to_yaml(config)?, &parts.provenance())?;
+            Some(Outputs::open(run, config, &parts.summary(config), state.position.step)?)
+        }
+        None => None,
+    };
+    let mut trainer = parts.trainer(world, config, state, stop, outputs)?;
+    Ok(match trainer.run()? {
+        Outcome::Finished => 0,
+        Outcome::Stopped => STOPPED,
+    })
+}
+
+/// Two steps: the first warms up, the second is measured.
+fn dry_run(world: &dyn Communicator, config: &Config) -> Result<()> {
+    let parts = Parts::open(world, config)?;
+    let summary = parts.summary(config);
+    let state = State::new(config, &*parts.network);
+    let mut trainer = parts.trainer(world, config, state, StopRequest::default(), None)?;
+    trainer.step()?;
+    let start = Instant::now();
+    let record = trainer.step()?;
+    let seconds = start.elapsed().as_secs_f64();
+    let peak = vote::sum(world, &[process::memory().1 as f64])?[0];
+    if world.rank() == 0 {
+        let total = cli::human::duration(Duration::from_secs_f64(seconds * config.train.steps as f64));
+        println!("{summary}");
+        println!("loss {:.4}, gradient norm {:.4}", record.sums.loss / record.sums.clouds, record.gradient_norm);
+        println!(
+            "one step {seconds:.2} s ({:.1} molecules/s), {} steps about {total}; peak memory of all processes {:.2} GiB",
+            record.sums.clouds / seconds,
+            config.train.steps,
+            peak / f64::from(1 << 30)
+        );
+    }
+    Ok(())
+}
+
+/// What a run is made of, opened and checked.
+struct Parts {
+    network: Arc<dyn Network>,
+    layout: Arc<Layout>,
+    stream: TrainingStream,
+    validation: Option<ValidationBatches>,
+    owned: std::ops::Range<usize>,
+    workers: usize,
+    belonging: Belonging,
+}
+
+impl Parts {
+    /// Opens everything; where it fails on one process, it fails on all.
+    fn open(world: &dyn Communicator, config: &Config) -> Result<Self> {
+        let workers = if config.run.threads == 0 { cores::per_rank(world)? } else { config.run.threads };
+        vote::consent(world, Self::open_here(world, config, workers))
+    }
+
+    fn open_here(world: &dyn Communicator, config: &Config, workers: usize) -> Result<Self> {
+        let owned = tree::owned_shards(world, config.train.micro_shards)?;
+        let network = EtNetwork::new(config.model.clone(), DType::F32)?;
+        // One process reads all of the data to verify it; the others only map it.
+        let verify = config.data.verify && world.rank() == 0;
+        let dataset = Dataset::open(&config.data.path, verify)?;
+        let (train, shards) = (&config.train, config.train.micro_shards);
+        let stream =
+            TrainingStream::new(&dataset, &config.data, config.seed, train.global_batch as usize, shards)?;
+        let validation = match config.validation.every {
+            0 => None,
+            _ => Some(ValidationBatches::new(
+                dataset.split("val")?,
+                config.data.max_atoms,
+                config.validation.batch,
+                Some(config.validation.molecules),
+            )?),
+        };
+        let belonging = Belonging {
+            world_size: world.size(),
+            config_sha256: config::hash(&config.identity())?,
+            data_sha256: dataset.hash().to_string(),
+        };
+        let workers = workers.min(owned.len());
+        let layout = Arc::new(network.layout().clone());
+        Ok(Parts { network: Arc::new(network), layout, stream, validation, owned, workers, belonging })
+    }
+
+    fn provenance(&self) -> Provenance {
+        Provenance {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: option_env!("QSD_COMMIT"),
+            world_size: self.belonging.world_size,
+            data_sha256: self.belonging.data_sha256.clone(),
+            config_sha256: self.belonging.config_sha256.clone(),
+            parameters: self.layout.len(),
+        }
+    }
+
+    /// A line about what is trained on what by whom.
+    fn summary(&self, config: &Config) -> String {
+        let selection = self.stream.selection();
+        let skipped = match selection.skipped() {
+            0 => String::new(),
+            n => format!(" ({n} larger than data.max_atoms left out)"),
+        };
+        format!(
+            "{} parameters, {} molecules{skipped}, batch {} in {} micro-shards, {} process(es) with {} thread(s)",
+            self.layout.len(),
+            selection.len(),
+            config.train.global_batch,
+            config.train.micro_shards,
+            self.belonging.world_size,
+            self.workers
+        )
+    }
+
+    /// The state of the newest healthy checkpoint, or that of step 0.
+    fn restore(&self, world: &dyn Communicator, config: &Config, folder: &Path, allow_change: bool) -> Result<State> {
+        let newest = (world.rank() == 0).then(|| newest_healthy(folder)).transpose();
+        let newest = vote::consent(world, newest)?.flatten();
+        let path = newest.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+        let path = String::from_utf8_lossy(&vote::broadcast(world, path.as_bytes(), 0)?).into_owned();
+        if path.is_empty() {
+            let state = State::new(config, &*self.network);
+            vote::agree(world, "initial parameters", weights_sha256(&state.parameters).as_bytes())?;
+            return Ok(state);
+        }
+        let state = vote::consent(world, self.load(config, Path::new(&path), allow_change))?;
+        vote::agree(world, "checkpoint", weights_sha256(&state.parameters).as_bytes())?;
+        if world.rank() == 0 {
+            cli::say(format_args!("resuming from {path}"));
+        }
+        Ok(state)
+    }
+
+    fn load(&self, config: &Config, path: &Path, allow_change: bool) -> Result<State> {
+        let snapshot = checkpoint::load(path, &self.layout)?;
+        if !allow_change {
+            self.check_belonging(config, &snapshot, path)?;
+        }
+        State::restore(config, snapshot)
+    }
+
+    fn check_belonging(&self, config: &Config, snapshot: &Snapshot, path: &Path) -> Result<()> {
+        let saved = SavedState::parse(&snapshot.state)?;
+        if saved.data_sha256 != self.belonging.data_sha256 {
+            return Err(Error::Checkpoint(format!(
+                "{} was trained on other data (sha256 {}, now {}); give the same data.path, another run.dir, or \
+                 --allow-config-change",
+                path.display(),
+                saved.data_sha256,
+                self.belonging.data_sha256
+            )));
+        }
+        if saved.config_sha256 == self.belonging.config_sha256 {
+            return Ok(());
+        }
+        let differences = differing_keys(&saved.config.identity(), &config.identity())?;
+        Err(Error::Checkpoint(format!(
+            "{} was trained with another configuration: {}; restore these, name another run.dir, or give \
+             --allow-config-change",
+            path.display(),
+            differences.join(", ")
+        )))
+    }
+
+    fn trainer<'a>(
+        self,
+        world: &'a dyn Communicator,
+        config: &'a Config,
+        state: State,
+        stop: StopRequest,
+        outputs: Option<Outputs>,
+    ) -> Result<Trainer<'a>> {
+        let loader = Loader::start(self.stream, self.owned, state.position, config.data.prefetch_steps)?;
+        Ok(Trainer {
+            config,
+            world,
+            layout: self.layout,
+            network: self.network,
+            belonging: self.belonging,
+            state,
+            loader,
+            validation: self.validation,
+            workers: self.workers,
+            stop,
+            outputs,
+            tree: TreeSum::new(),
+            phases: Phases::new(),
+        })
+    }
+}
+
+/// The newest checkpoint that is whole; says why newer ones were passed over.
+fn newest_healthy(folder: &Path) -> Result<Option<PathBuf>> {
+    let found = checkpoint::newest_healthy(folder)?;
+    for rejected in &found.rejected {
+        cli::say(format_args!("passed over {}: {}", rejected.path.display(), rejected.cause));
+    }
+    match (found.found, found.rejected.is_empty()) {
+        (None, false) => Err(Error::Checkpoint(format!(
+            "{}: no checkpoint there is whole; remove the folder to begin anew",
+            folder.display()
+        ))),
+        (path, _) => Ok(path),
+    }
+}
+
+/// The keys whose values differ, as `key: was → is`, at most ten.
+fn differing_keys(was: &Config, is: &Config) -> Result<Vec<String>> {
+    let tree = |config| serde_json::to_value(config).map_err(|e| Error::Config(format!("{e}")));
+    let (was, is) = (tree(was)?, tree(is)?);
+    let mut differences = Vec::new();
+    collect_differences("", &was, &is, &mut differences);
+    differences.truncate(10);
+    Ok(differences)
+}
+
+fn collect_differences(prefix: &str, was: &serde_json::Value, is: &serde_json::Value, into: &mut Vec<String>) {
+    match (was.as_object(), is.as_object()) {
+        (Some(was), Some(is)) => {
+            for (key, old) in was {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                collect_differences(&path, old, is.get(key).unwrap_or(&serde_json::Value::Null), into);
+            }
+        }
+        _ if was != is => into.push(format!("{prefix}: {was} → {is}")),
+        _ => {}
+    }
+}

@@ -1,0 +1,155 @@
+//! Everything that a step changes, and how it becomes a checkpoint and comes back.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::Snapshot;
+use super::{AdamW, Clip, Clipped, Config, update_average};
+use crate::data::Position;
+use crate::model::{Layout, Network};
+use crate::{Error, Result};
+
+/// The state of a run between two steps. The same on every process.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Steps done, and the place in the stream of samples.
+    pub position: Position,
+    /// The parameters.
+    pub parameters: Vec<f32>,
+    /// The optimizer's moments.
+    pub optimizer: AdamW,
+    /// The averaged parameters, where they are kept.
+    pub average: Option<Vec<f32>>,
+    /// The clipping rule's memory.
+    pub clip: Clip,
+    /// The best validation so far.
+    pub best: Option<Best>,
+}
+
+/// A validation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// After how many steps.
+    pub step: u64,
+    /// Its mean loss.
+    pub loss: f64,
+}
+
+/// `state.json` of a checkpoint: what is not a tensor, and what the checkpoint belongs to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SavedState {
+    /// Steps done, and the place in the stream of samples.
+    pub position: Position,
+    /// The clipping rule's memory.
+    pub clip: Clip,
+    /// The best validation so far.
+    pub best: Option<Best>,
+    /// Processes of the run that wrote it.
+    pub world_size: usize,
+    /// Version of qsd.
+    pub version: String,
+    /// Hash of [`Config::identity`].
+    pub config_sha256: String,
+    /// Hash of the data.
+    pub data_sha256: String,
+    /// The resolved configuration.
+    pub config: Config,
+}
+
+/// What a checkpoint belongs to.
+#[derive(Clone, Debug)]
+pub struct Belonging {
+    /// Processes of the run.
+    pub world_size: usize,
+    /// Hash of [`Config::identity`].
+    pub config_sha256: String,
+    /// Hash of the data.
+    pub data_sha256: String,
+}
+
+impl State {
+    /// Step 0: initial parameters from the seed.
+    pub fn new(config: &Config, network: &dyn Network) -> Self {
+        let parameters = network.initialize(config.seed);
+        State {
+            position: Position::default(),
+            optimizer: AdamW::new(config.optimizer, parameters.len()),
+            average: config.ema.decay.map(|_| parameters.clone()),
+            clip: Clip::new(config.clip),
+            best: None,
+            parameters,
+        }
+    }
+
+    /// The state that a checkpoint holds.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when `state.json` lacks something, or the average that `ema.decay` asks for is missing.
+    pub fn restore(config: &Config, snapshot: Snapshot) -> Result<Self> {
+        let saved = SavedState::parse(&snapshot.state)?;
+        if config.ema.decay.is_some() && snapshot.ema.is_none() {
+            return Err(Error::Checkpoint("the checkpoint has no averaged parameters, but ema.decay is set".into()));
+        }
+        Ok(State {
+            position: saved.position,
+            optimizer: AdamW::resume(config.optimizer, snapshot.first_moment, snapshot.second_moment),
+            average: config.ema.decay.and(snapshot.ema),
+            clip: saved.clip.resume(config.clip),
+            best: saved.best,
+            parameters: snapshot.parameters,
+        })
+    }
+
+    /// A copy to write.
+    pub fn snapshot(&self, layout: &Arc<Layout>, config: &Config, belonging: &Belonging) -> Result<Snapshot> {
+        let saved = SavedState {
+            position: self.position,
+            clip: self.clip.clone(),
+            best: self.best,
+            world_size: belonging.world_size,
+            version: env!("CARGO_PKG_VERSION").into(),
+            config_sha256: belonging.config_sha256.clone(),
+            data_sha256: belonging.data_sha256.clone(),
+            config: config.clone(),
+        };
+        Ok(Snapshot {
+            step: self.position.step,
+            layout: layout.clone(),
+            parameters: self.parameters.clone(),
+            first_moment: self.optimizer.first_moment.clone(),
+            second_moment: self.optimizer.second_moment.clone(),
+            ema: self.average.clone(),
+            state: serde_json::to_value(saved).map_err(|e| Error::Checkpoint(format!("state.json: {e}")))?,
+        })
+    }
+
+    /// The parameters to validate and sample with: the average where one is kept.
+    pub fn best_parameters(&self) -> &[f32] {
+        self.average.as_deref().unwrap_or(&self.parameters)
+    }
+
+    /// Applies one gradient of this norm: clips, updates, averages. Returns the learning rate and the clipping.
+    /// The place moves on to `next`.
+    pub fn update(&mut self, config: &Config, gradient: &[f32], norm: f64, next: Position) -> (f64, Clipped) {
+        let learning_rate = config.schedule.learning_rate(self.position.step);
+        let clipped = self.clip.apply(norm);
+        self.optimizer.step(&mut self.parameters, gradient, clipped.factor as f32, learning_rate, next.step);
+        self.position = next;
+        if let (Some(average), Some(decay)) = (&mut self.average, config.ema.decay) {
+            update_average(average, &self.parameters, decay);
+        }
+        (learning_rate, clipped)
+    }
+}
+
+impl SavedState {
+    /// Reads the content of `state.json`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is not what this version writes.
+    pub fn parse(state: &serde_json::Value) -> Result<Self> {
+        Self::deserialize(state)
+            .map_err(|e| Error::Checkpoint(format!("state.json is not of the form this version writes: {e}")))
+    }
+}

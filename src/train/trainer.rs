@@ -1,0 +1,220 @@
+//! The loop.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::checkpoint::weights_sha256;
+use super::gradient::{Pass, side_by_side};
+use super::metrics::ShardSums;
+use super::outputs::{Outputs, StepRecord};
+use super::phases::{Phase, Phases};
+use super::state::{Belonging, Best, State};
+use super::stop::StopRequest;
+use super::{Config, clip};
+use crate::data::{Loader, StepBatches, ValidationBatches};
+use crate::distributed::tree::{self, TreeSum};
+use crate::distributed::{Communicator, status, vote};
+use crate::model::{Layout, Network};
+use crate::{Error, Result};
+
+/// The step under which validation draws its noise and times: none that training reaches, always the same.
+const VALIDATION_STEP: u64 = u64::MAX;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished,
+    /// It was asked to stop, and saved its state.
+    Stopped,
+}
+
+/// A run on one process.
+pub struct Trainer<'a> {
+    pub(super) config: &'a Config,
+    pub(super) world: &'a dyn Communicator,
+    pub(super) network: Arc<dyn Network>,
+    pub(super) layout: Arc<Layout>,
+    pub(super) belonging: Belonging,
+    pub(super) state: State,
+    pub(super) loader: Loader,
+    /// `None`: no validation.
+    pub(super) validation: Option<ValidationBatches>,
+    pub(super) workers: usize,
+    pub(super) stop: StopRequest,
+    /// On rank 0, unless nothing is to be written.
+    pub(super) outputs: Option<Outputs>,
+    pub(super) tree: TreeSum,
+    pub(super) phases: Phases,
+}
+
+impl Trainer<'_> {
+    /// Trains until `train.steps` or a request to stop.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`], on every process alike, when a step's loss or gradient is not finite; the step is
+    /// not taken. Otherwise what loading, computing, communicating or writing reports.
+    pub fn run(&mut self) -> Result<Outcome> {
+        let last = self.config.train.steps;
+        while self.state.position.step < last {
+            let record = self.step()?;
+            let step = self.state.position.step;
+            let stop = vote::any(self.world, self.stop.is_set())?;
+            let at_end = step == last;
+            if due(step, self.config.validation.every, at_end) {
+                self.validate()?;
+            }
+            self.log(&record, at_end || stop)?;
+            if due(step, self.config.checkpoint.every, at_end || stop) {
+                self.save()?;
+            }
+            if stop && !at_end {
+                self.finish()?;
+                return Ok(Outcome::Stopped);
+            }
+        }
+        self.finish()?;
+        Ok(Outcome::Finished)
+    }
+
+    /// One optimizer step.
+    pub(super) fn step(&mut self) -> Result<StepRecord> {
+        let start = Instant::now();
+        let k = self.state.position.step;
+        status::set_step(k);
+        let loader = &mut self.loader;
+        let batches = self.phases.time(Phase::Load, || loader.next())?;
+        let sums = self.gradients(&batches)?;
+        let mut gradient = self.tree.take()?;
+        let world = self.world;
+        let total = self.phases.time(Phase::Reduce, || {
+            tree::all_reduce(world, &mut gradient)?;
+            let words: Vec<f64> = sums.iter().flat_map(|sums| sums.to_words()).collect();
+            Ok::<_, Error>(ShardSums::total(&vote::gather(world, &words)?))
+        })?;
+        let (state, config) = (&mut self.state, self.config);
+        let update = self.phases.time(Phase::Update, || {
+            let norm = clip::norm(&gradient);
+            (total.loss.is_finite() && norm.is_finite()).then(|| (norm, state.update(config, &gradient, norm, batches.next)))
+        });
+        let Some((gradient_norm, (learning_rate, clipped))) = update else {
+            return Err(self.not_finite(k, &batches, &sums, &gradient)?);
+        };
+        self.tree.recycle(gradient);
+        let seconds = start.elapsed().as_secs_f64();
+        Ok(StepRecord { sums: total, learning_rate, gradient_norm, clipped, seconds })
+    }
+
+    /// Forward and backward over the owned micro-shards.
+    fn gradients(&mut self, batches: &StepBatches) -> Result<Vec<ShardSums>> {
+        let start = Instant::now();
+        status::enter(Phase::Forward);
+        let denoiser = self.network.bind(&self.state.parameters)?;
+        let pass = Pass {
+            denoiser: &*denoiser,
+            diffusion: &self.config.diffusion,
+            seed: self.config.seed,
+            step: self.state.position.step,
+            scale: 1.0 / batches.num_samples as f64,
+        };
+        let sums = pass.shards(&batches.shards, self.workers, self.state.parameters.len(), &mut self.tree)?;
+        let wall = start.elapsed().as_secs_f64();
+        let seconds = |pick: fn(&ShardSums) -> f64| sums.iter().map(pick).sum::<f64>();
+        self.phases.add(Phase::Forward, wall);
+        self.phases.split_forward(wall, seconds(|s| s.forward_seconds), seconds(|s| s.backward_seconds));
+        Ok(sums)
+    }
+
+    /// Writes down which samples the step saw, and says what happened. Every process comes here, since all see
+    /// the same sums.
+    fn not_finite(&self, k: u64, batches: &StepBatches, sums: &[ShardSums], gradient: &[f32]) -> Result<Error> {
+        let ids: Vec<u8> =
+            batches.shards.iter().flat_map(|b| &b.ids).flat_map(|&id| (id as f64).to_le_bytes()).collect();
+        let suspect = sums.iter().any(|sums| !sums.loss.is_finite());
+        let suspects = vote::gather(self.world, &[f64::from(u8::from(suspect))])?;
+        let ids: Vec<u64> = self.world.all_gather(&ids)?.concat().as_chunks().0.iter().map(|w| f64::from_le_bytes(*w) as u64).collect();
+        let ranks: Vec<usize> = (0..suspects.len()).filter(|&rank| suspects[rank] > 0.0).collect();
+        let layout = self.network.layout();
+        let span = layout.spans().iter().find(|span| gradient[span.range.clone()].iter().any(|g| !g.is_finite()));
+        let name = span.map_or("none", |span| &span.name);
+        let file = format!("nonfinite-step-{k}.json");
+        let note = serde_json::json!({"step": k, "seed": self.config.seed, "samples": ids, "ranks": ranks, "parameter": name});
+        let place = match &self.outputs {
+            Some(outputs) => outputs.note(&file, &format!("{note:#}\n"))?,
+            None => file.into(),
+        };
+        Ok(Error::NonFinite(format!(
+            "step {k}: the loss or its gradient is not finite (loss on ranks {ranks:?}, first parameter {name}); the \
+             step was not taken, the samples are listed in {}; lower schedule.peak or clip.max, or look at these samples",
+            place.display()
+        )))
+    }
+
+    /// The mean loss on the validation batches, which are dealt out in consecutive runs.
+    fn validate(&mut self) -> Result<()> {
+        let Some(validation) = &self.validation else { return Ok(()) };
+        let start = Instant::now();
+        status::enter(Phase::Evaluate);
+        let denoiser = self.network.bind(self.state.best_parameters())?;
+        let pass = Pass {
+            denoiser: &*denoiser,
+            diffusion: &self.config.diffusion,
+            seed: self.config.seed,
+            step: VALIDATION_STEP,
+            scale: 1.0,
+        };
+        let (n, rank, size) = (validation.len(), self.world.rank(), self.world.size());
+        let mine: Vec<usize> = (rank * n / size..(rank + 1) * n / size).collect();
+        let mut words = Vec::new();
+        for wave in mine.chunks(self.workers) {
+            for sums in side_by_side(wave.to_vec(), |k| pass.losses(&validation.batch(k)?)) {
+                words.extend(sums?.to_words());
+            }
+        }
+        let total = ShardSums::total(&vote::gather(self.world, &words)?);
+        let loss = total.loss / total.clouds;
+        let step = self.state.position.step;
+        if self.state.best.is_none_or(|best| loss < best.loss) {
+            self.state.best = Some(Best { step, loss });
+        }
+        if let Some(outputs) = &mut self.outputs {
+            outputs.validated(&total);
+        }
+        self.phases.add(Phase::Evaluate, start.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn log(&mut self, record: &StepRecord, last: bool) -> Result<()> {
+        let due = due(self.state.position.step, self.config.log.every, last);
+        if let Some(outputs) = &mut self.outputs {
+            outputs.step(self.state.position.step, record);
+            if due {
+                outputs.flush(self.state.position.step, record, &self.phases)?;
+            }
+        }
+        if due {
+            self.phases = Phases::new();
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let Some(outputs) = &mut self.outputs else { return Ok(()) };
+        let (state, config, belonging) = (&self.state, self.config, &self.belonging);
+        let layout = &self.layout;
+        self.phases.time(Phase::Save, || outputs.save(state.snapshot(layout, config, belonging)?, state.best))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        status::enter(Phase::Stop);
+        if let Some(outputs) = &mut self.outputs {
+            outputs.finish(self.state.position.step, &weights_sha256(&self.state.parameters))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether something done every `every` steps (0: never) is due after `step`, or `anyway`.
+fn due(step: u64, every: u64, anyway: bool) -> bool {
+    every != 0 && (anyway || step.is_multiple_of(every))
+}
