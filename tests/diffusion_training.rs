@@ -414,6 +414,19 @@ fn samples_depend_on_their_id_alone() {
 }
 
 #[test]
+fn samples_scale_with_the_prior() {
+    // A linear velocity has no length of its own: η, the curvature and the noise must all follow the prior's.
+    let config = SamplerConfig { kind: SamplerKind::Sde, steps: 10, ..SamplerConfig::default() };
+    let condition = batch(&[6], &[1]).condition;
+    let run = |prior_scale| {
+        let sampler = Sampler::new(&config, &DiffusionConfig { prior_scale, ..one_sided() }).unwrap();
+        sampler.run(&Pull(0.5), &condition, &[1], 8, &mut |_| Ok(())).unwrap()
+    };
+    let (nanometres, angstrom) = (run(1.0), run(10.0));
+    assert!(largest_difference(&nanometres.zip_map(&nanometres, |x, _| x.map(|c| 10.0 * c)), &angstrom) < 1e-9);
+}
+
+#[test]
 fn defaults_with_the_conventional_treatment_are_the_references_euler_steps() {
     // x ← x + v(x, i/n)/n from the centred prior; v = −x/2 makes it a power.
     let config = DiffusionConfig { treatment: Treatment::Conventional, ..DiffusionConfig::default() };
