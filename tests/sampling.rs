@@ -8,7 +8,8 @@ use std::process::Command;
 
 use common::{SAMPLE, python, root, run, train};
 
-const MOLECULES: &str = "# two that are fine, and two that are not\nCC(=O)O acetic acid\nnonsense(\nN#C\nC[U]C uranium\n";
+const MOLECULES: &str =
+    "# two that are fine, and two that are not\nCC(=O)O acetic acid\nnonsense(\nN#C\nC[U]C uranium\n";
 
 /// Samples into `out`; `more` are further arguments.
 fn sample(ranks: usize, checkpoint: &Path, input: &Path, out: &Path, more: &[&str]) -> common::Finished {

@@ -247,6 +247,17 @@ fn bond(parsed: &chematic_core::Molecule, index: BondIdx) -> Result<Bond, String
     Ok(Bond { begin, end, order })
 }
 
+/// How many hydrogens a graph lacks that should have them all: what would fill its atoms up to their next usual
+/// valences, beyond their unpaired electrons. Molecules drawn without hydrogens have many.
+pub fn missing_hydrogens(molecule: &Molecule) -> usize {
+    let adjacency = Adjacency::new(molecule);
+    let missing = |atom: usize| {
+        let implied = implied_hydrogens(molecule, &adjacency, atom);
+        usize::from(implied.saturating_sub(molecule.atoms[atom].radical_electrons))
+    };
+    (0..molecule.atoms.len()).map(missing).sum()
+}
+
 /// Hydrogens that fill an atom up to its next usual valence; aromatic atoms beyond the first have none.
 fn implied_hydrogens(molecule: &Molecule, adjacency: &Adjacency, atom: usize) -> u8 {
     let taken = valence(molecule, adjacency, atom);
@@ -274,4 +285,20 @@ fn radical_electrons(molecule: &Molecule, adjacency: &Adjacency, index: usize) -
     let left = element.outer_electrons - valence - charge;
     let unpaired = if left >= 0 { missing.min(left) } else { missing };
     u8::try_from(unpaired).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_hydrogens_are_noticed() {
+        let ethanol = parse("CCO").unwrap();
+        assert_eq!(missing_hydrogens(&ethanol), 0);
+        let heavy = Molecule { atoms: ethanol.atoms[..3].to_vec(), bonds: ethanol.bonds[..2].to_vec() };
+        assert_eq!(missing_hydrogens(&heavy), 6);
+        for complete in ["c1cc[nH]c1", "C[N+](C)(C)C", "[O-]C=O", "[CH3]", "CS(=O)(=O)C", "O=[N+]([O-])c1ccccc1"] {
+            assert_eq!(missing_hydrogens(&parse(complete).unwrap()), 0, "{complete}");
+        }
+    }
 }

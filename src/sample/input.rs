@@ -43,16 +43,17 @@ impl Input {
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
         let records = match ending.as_str() {
             "smi" | "smiles" | "txt" => read_smiles(path)?,
-                _ => {
+            "sdf" | "mol" => read_sdf(path)?,
+            _ => {
                 let name = path.display();
                 return Err(Error::Data(format!("{name}: unknown ending; expected .smi (SMILES, name) or .sdf")));
             }
         };
         let mut input = Input::default();
         for record in records {
-            match record.and_then(|molecule| check_elements(molecule, max_z)) {
+            match record.and_then(|molecule| check(molecule, max_z)) {
                 Ok(molecule) => input.molecules.push(molecule),
-                Err(reason) => eprintln!("skipped: {reason}"),
+                Err(reason) => say(format_args!("skipped: {reason}")),
             }
         }
         if input.molecules.is_empty() {
@@ -78,6 +79,12 @@ fn at(path: &Path, line: usize, error: &Error) -> Error {
     Error::Data(format!("{}:{line}: {error}", path.display()))
 }
 
+fn read_sdf(path: &Path) -> Result<Vec<Result<InputMolecule>>> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    let records = sdf::Reader::new(BufReader::new(file), path);
+    Ok(records.map(|record| record.map(from_record)).collect())
+}
+
 fn from_record(record: crate::chem::Record) -> InputMolecule {
     let smiles = record.properties.iter().find(|(name, _)| name.eq_ignore_ascii_case("smiles"));
     let smiles = smiles.map(|(_, value)| value.trim().to_string()).unwrap_or_default();
@@ -85,14 +92,18 @@ fn from_record(record: crate::chem::Record) -> InputMolecule {
     InputMolecule { name, smiles, molecule: record.molecule }
 }
 
-/// The network's tables end at `max_z`.
-fn check_elements(input: InputMolecule, max_z: usize) -> Result<InputMolecule> {
+/// Refuses what no conformer can be drawn of: the network's tables end at `max_z`, and it was trained on
+/// molecules with all their hydrogens.
+fn check(input: InputMolecule, max_z: usize) -> Result<InputMolecule> {
+    let refuse = |what: String| Err(Error::Data(format!("{}: {what}", input.name)));
+    let missing = smiles::missing_hydrogens(&input.molecule);
     match input.molecule.atoms.iter().find(|atom| usize::from(atom.atomic_number) >= max_z) {
-        Some(atom) => Err(Error::Data(format!(
-            "{}: atomic number {} is beyond what the network knows (model.max_z {max_z})",
-            input.name, atom.atomic_number
-        ))),
-        None if input.molecule.atoms.is_empty() => Err(Error::Data(format!("{}: no atoms", input.name))),
+        _ if input.molecule.atoms.is_empty() => refuse("no atoms".into()),
+        _ if missing > 0 => refuse(format!("{missing} hydrogens are missing; write every hydrogen as an atom")),
+        Some(atom) => {
+            let number = atom.atomic_number;
+            refuse(format!("atomic number {number} is beyond what the network knows (model.max_z {max_z})"))
+        }
         None => Ok(input),
     }
 }

@@ -93,7 +93,11 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
     let finished = output.map_or(Ok(()), Output::finish);
     vote::consent(world, finished)?;
     if world.rank() == 0 {
-        cli::say(format_args!("{total} conformers of {} molecules: {}", plan.input.molecules.len(), request.out.display()));
+        cli::say(format_args!(
+            "{total} conformers of {} molecules: {}",
+            plan.input.molecules.len(),
+            request.out.display()
+        ));
     }
     Ok(0)
 }

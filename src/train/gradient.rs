@@ -4,10 +4,10 @@ use std::thread;
 use std::time::Instant;
 
 use super::metrics::ShardSums;
+use crate::Result;
 use crate::data::Batch;
 use crate::diffusion::{Denoiser, DiffusionConfig, Input, draw, evaluate};
 use crate::distributed::tree::TreeSum;
-use crate::Result;
 
 /// What one micro-shard's gradient depends on besides the shard.
 #[derive(Clone, Copy)]
@@ -59,9 +59,9 @@ impl Pass<'_> {
         for wave in shards.chunks(workers.max(1)) {
             let buffers: Vec<_> = wave.iter().map(|_| tree.buffer(len)).collect();
             let jobs = wave.iter().zip(buffers).collect();
-            for outcome in side_by_side(jobs, |(shard, mut buffer)| {
-                self.gradient(shard, &mut buffer).map(|sums| (sums, buffer))
-            }) {
+            for outcome in
+                side_by_side(jobs, |(shard, mut buffer)| self.gradient(shard, &mut buffer).map(|sums| (sums, buffer)))
+            {
                 let (shard_sums, buffer) = outcome?;
                 sums.push(shard_sums);
                 tree.push(buffer)?;

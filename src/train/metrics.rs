@@ -48,8 +48,15 @@ impl ShardSums {
     /// The sums as numbers to exchange.
     pub fn to_words(self) -> [f64; WORDS] {
         let mut words = [0.0; WORDS];
-        let plain =
-            [self.clouds, self.points, self.loss, self.horizontal, self.vertical, self.forward_seconds, self.backward_seconds];
+        let plain = [
+            self.clouds,
+            self.points,
+            self.loss,
+            self.horizontal,
+            self.vertical,
+            self.forward_seconds,
+            self.backward_seconds,
+        ];
         words[..7].copy_from_slice(&plain);
         words[7..].copy_from_slice(self.bins.as_flattened());
         words

@@ -13,8 +13,8 @@ use super::phases::Phases;
 use super::run_dir::RunDir;
 use super::state::Best;
 use super::{Clipped, Config, process};
-use crate::cli::{Progress, say};
 use crate::Result;
+use crate::cli::{Progress, say};
 
 /// The least time between two lines of progress where there is no terminal.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-pub use crate::distributed::status::Phase;
 use crate::distributed::status;
+pub use crate::distributed::status::Phase;
 
 /// The phases that are logged, with their names.
 const LOGGED: [(Phase, &str); 8] = [

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::DType;
 
-use super::checkpoint::{self, Snapshot, weights_sha256};
+use super::checkpoint::{self, weights_sha256};
 use super::outputs::Outputs;
 use super::phases::Phases;
 use super::run_dir::{Provenance, RunDir};
@@ -76,7 +76,10 @@ fn train(world: &dyn Communicator, config: &Config, fresh: bool, allow_config_ch
     if state.position.step >= config.train.steps {
         if world.rank() == 0 {
             let done = state.position.step;
-            cli::say(format_args!("{}: all {done} steps are done; train.steps=N with a larger N goes on", directory.display()));
+            cli::say(format_args!(
+                "{}: all {done} steps are done; train.steps=N with a larger N goes on",
+                directory.display()
+            ));
             println!("weights sha256 {}", weights_sha256(&state.parameters));
         }
         return Ok(0);
@@ -145,8 +148,7 @@ impl Parts {
         let verify = config.data.verify && world.rank() == 0;
         let dataset = Dataset::open(&config.data.path, verify)?;
         let (train, shards) = (&config.train, config.train.micro_shards);
-        let stream =
-            TrainingStream::new(&dataset, &config.data, config.seed, train.global_batch as usize, shards)?;
+        let stream = TrainingStream::new(&dataset, &config.data, config.seed, train.global_batch as usize, shards)?;
         let validation = match config.validation.every {
             0 => None,
             _ => Some(ValidationBatches::new(
@@ -215,15 +217,15 @@ impl Parts {
     }
 
     fn load(&self, config: &Config, path: &Path, allow_change: bool) -> Result<State> {
-        let snapshot = checkpoint::load(path, &self.layout)?;
         if !allow_change {
-            self.check_belonging(config, &snapshot, path)?;
+            // First, since other shapes are best explained by the keys that made them.
+            self.check_belonging(config, &checkpoint::load_for_sampling(path)?.state, path)?;
         }
-        State::restore(config, snapshot)
+        State::restore(config, checkpoint::load(path, &self.layout)?)
     }
 
-    fn check_belonging(&self, config: &Config, snapshot: &Snapshot, path: &Path) -> Result<()> {
-        let saved = SavedState::parse(&snapshot.state)?;
+    fn check_belonging(&self, config: &Config, state: &serde_json::Value, path: &Path) -> Result<()> {
+        let saved = SavedState::parse(state)?;
         if saved.data_sha256 != self.belonging.data_sha256 {
             return Err(Error::Checkpoint(format!(
                 "{} was trained on other data (sha256 {}, now {}); give the same data.path, another run.dir, or \

@@ -95,7 +95,8 @@ impl Trainer<'_> {
         let (state, config) = (&mut self.state, self.config);
         let update = self.phases.time(Phase::Update, || {
             let norm = clip::norm(&gradient);
-            (total.loss.is_finite() && norm.is_finite()).then(|| (norm, state.update(config, &gradient, norm, batches.next)))
+            (total.loss.is_finite() && norm.is_finite())
+                .then(|| (norm, state.update(config, &gradient, norm, batches.next)))
         });
         let Some((gradient_norm, (learning_rate, clipped))) = update else {
             return Err(self.not_finite(k, &batches, &sums, &gradient)?);
@@ -132,13 +133,15 @@ impl Trainer<'_> {
             batches.shards.iter().flat_map(|b| &b.ids).flat_map(|&id| (id as f64).to_le_bytes()).collect();
         let suspect = sums.iter().any(|sums| !sums.loss.is_finite());
         let suspects = vote::gather(self.world, &[f64::from(u8::from(suspect))])?;
-        let ids: Vec<u64> = self.world.all_gather(&ids)?.concat().as_chunks().0.iter().map(|w| f64::from_le_bytes(*w) as u64).collect();
+        let ids: Vec<u64> =
+            self.world.all_gather(&ids)?.concat().as_chunks().0.iter().map(|w| f64::from_le_bytes(*w) as u64).collect();
         let ranks: Vec<usize> = (0..suspects.len()).filter(|&rank| suspects[rank] > 0.0).collect();
         let layout = self.network.layout();
         let span = layout.spans().iter().find(|span| gradient[span.range.clone()].iter().any(|g| !g.is_finite()));
         let name = span.map_or("none", |span| &span.name);
         let file = format!("nonfinite-step-{k}.json");
-        let note = serde_json::json!({"step": k, "seed": self.config.seed, "samples": ids, "ranks": ranks, "parameter": name});
+        let note =
+            serde_json::json!({"step": k, "seed": self.config.seed, "samples": ids, "ranks": ranks, "parameter": name});
         let place = match &self.outputs {
             Some(outputs) => outputs.note(&file, &format!("{note:#}\n"))?,
             None => file.into(),

@@ -53,7 +53,15 @@ pub fn command(ranks: usize, program: &str, args: &[&str]) -> Command {
         command = Command::new(program);
     } else {
         command = Command::new("mpirun");
-        command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string(), program]);
+        command.args([
+            "--allow-run-as-root",
+            "--oversubscribe",
+            "--bind-to",
+            "none",
+            "-n",
+            &ranks.to_string(),
+            program,
+        ]);
     }
     command.args(args).current_dir(root()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -103,7 +111,8 @@ pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
 /// The value of a `name value` line of `qsd-train inspect`.
 pub fn inspect(path: &Path, name: &str) -> String {
     let output = run(0, TRAIN, &["inspect", path.to_str().unwrap()]).success().stdout;
-    let line = output.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {output}"));
+    let line =
+        output.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {output}"));
     line.trim().to_string()
 }
 
