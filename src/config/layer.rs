@@ -12,6 +12,11 @@ use crate::{Error, Result};
 
 /// The largest configuration file.
 pub(super) const MAX_BYTES: usize = 1 << 20;
+/// The largest product of a file's size and its count of opening brackets. The parser looks at every open
+/// bracket again for each token; a file of a million brackets would keep it busy for a quarter of an hour.
+const MAX_BRACKET_WORK: usize = 500_000_000;
+/// What is said of aliases that would make a small file large.
+pub(super) const ALIAS_LIMIT: &str = "the aliases repeat too much: write fewer, smaller ones";
 /// The longest chain of files that extend each other, and the deepest key of an override.
 const MAX_DEPTH: usize = 16;
 /// The key under which a file names those it extends.
@@ -42,6 +47,7 @@ impl Layer {
         if value.len() > MAX_BYTES {
             return Err(refuse("the value is larger than 1 MiB"));
         }
+        check_cost(value).map_err(refuse)?;
         let value = Node::parse(value).map_err(|error| refuse(&format!("not YAML: {}", without_place(&error))))?;
         let tree = key.iter().rfold(value, |node, name| Node::Map(BTreeMap::from([(name.to_string(), node)])));
         let key = key.into_iter().map(|name| Step::Key(name.to_owned())).collect();
@@ -144,16 +150,26 @@ fn read_text(path: &Path, unreadable: impl Fn(std::io::Error) -> Error) -> Resul
         let what = "larger than 1 MiB: is this another kind of file?";
         return Err(Error::Config(format!("{}: {what}", at(path, None))));
     }
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
-        let column = 1 + String::from_utf8_lossy(good).chars().rev().take_while(|&c| c != '\n').count();
-        Error::Config(format!("{}: not UTF-8 text: is this another kind of file?", at(path, Some((line, column)))))
-    })
+        foreign(path, &String::from_utf8_lossy(good), "not UTF-8 text")
+    })?;
+    match text.find(|character: char| character.is_control() && !"\t\n\r\u{85}".contains(character)) {
+        Some(position) => Err(foreign(path, &text[..position], "a control character")),
+        None => Ok(text),
+    }
+}
+
+/// Refuses a file for what comes after its `good` beginning.
+fn foreign(path: &Path, good: &str, what: &str) -> Error {
+    let line = 1 + good.matches('\n').count();
+    let column = 1 + good.chars().rev().take_while(|&character| character != '\n').count();
+    Error::Config(format!("{}: {what}: is this another kind of file?", at(path, Some((line, column)))))
 }
 
 /// The tree of a file; an empty file is an empty map.
 fn parse(path: &Path, text: &str) -> Result<Node> {
+    check_cost(text).map_err(|what| Error::Config(format!("{}: {what}", at(path, None))))?;
     let tree = Node::parse(text).map_err(|error| {
         let place = error.location().map(|place| (place.line(), place.column()));
         Error::Config(format!("{}: {}{}", at(path, place), without_place(&error), tab_hint(text, place)))
@@ -165,9 +181,21 @@ fn parse(path: &Path, text: &str) -> Result<Node> {
     }
 }
 
+/// Refuses what would take the parser more than linear time.
+fn check_cost(text: &str) -> Result<(), &'static str> {
+    let brackets = text.bytes().filter(|byte| b"[{".contains(byte)).count();
+    if brackets.saturating_mul(text.len()) > MAX_BRACKET_WORK {
+        return Err("too many brackets for a file of this size: write lists as indented lines");
+    }
+    if text.contains("%TAG") {
+        return Err("`%TAG` is not supported");
+    }
+    Ok(())
+}
+
 /// The parser's words without the place, which stands in front of them.
 fn without_place(error: &serde_yaml_ng::Error) -> String {
-    let text = clip(&error.to_string());
+    let text = clip(&error.to_string()).replace("repetition limit exceeded", ALIAS_LIMIT);
     match error.location() {
         Some(place) => text.replace(&format!(" at line {} column {}", place.line(), place.column()), ""),
         None => text,

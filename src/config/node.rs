@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Unexpected, Visitor};
 
-use super::layer::MAX_BYTES;
+use super::layer::{ALIAS_LIMIT, MAX_BYTES};
 
 /// A YAML value with its aliases resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,7 +97,7 @@ struct NodeSeed<'a>(&'a Cell<usize>);
 impl NodeSeed<'_> {
     fn pay<E: serde::de::Error>(self, cost: usize) -> Result<(), E> {
         let left = self.0.get().checked_sub(cost);
-        self.0.set(left.ok_or_else(|| E::custom("the aliases repeat too much: write fewer, smaller ones"))?);
+        self.0.set(left.ok_or_else(|| E::custom(ALIAS_LIMIT))?);
         Ok(())
     }
 

@@ -51,6 +51,19 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         visitor.visit_newtype_struct(self)
     }
 
+    /// serde would also fill a struct's fields in order from a list, which a reader of the file cannot follow.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        match self.0 {
+            Node::Map(_) => self.deserialize_any(visitor),
+            other => Err(Failure::invalid_type(other.unexpected(), &visitor)),
+        }
+    }
+
     /// A variant is `name`, or `name: content` where it has content.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
@@ -72,7 +85,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq
-        tuple tuple_struct map struct identifier ignored_any
+        tuple tuple_struct map identifier ignored_any
     }
 }
 
