@@ -3,7 +3,7 @@
 use super::graph::Adjacency;
 use super::hybridisation::{usual_valences, valence};
 use super::kekule::kekulise;
-use super::{BondOrder, Element, Molecule, perceive_aromaticity};
+use super::{Atom, BondOrder, Element, Molecule, perceive_aromaticity};
 
 /// Why a graph is no molecule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,14 +24,15 @@ pub enum Unsound {
     },
 }
 
-/// Separates the charges of five-valent nitrogen, finds a Kekulé structure, checks valences, lets `adjust` set
+/// Separates the charges of five-valent nitrogen and of halogen oxides, finds a Kekulé structure, checks valences, lets `adjust` set
 /// what depends on that structure, and perceives aromaticity.
 ///
 /// # Errors
 /// [`Unsound`]; the molecule is then left half-way.
 pub fn sanitise(molecule: &mut Molecule, adjust: impl FnOnce(&mut Molecule)) -> Result<(), Unsound> {
     let adjacency = Adjacency::new(molecule);
-    separate_charges(molecule, &adjacency);
+    separate_nitrogen_charges(molecule, &adjacency);
+    separate_halogen_charges(molecule, &adjacency);
     kekulise(molecule).map_err(Unsound::NoKekuleStructure)?;
     check_valences(molecule, &adjacency)?;
     adjust(molecule);
@@ -40,7 +41,7 @@ pub fn sanitise(molecule: &mut Molecule, adjust: impl FnOnce(&mut Molecule)) -> 
 }
 
 /// N(=O)=O → [N+](=O)[O-] and N=N#N → N=[N+]=[N-]: nitrogen has no five bonds.
-fn separate_charges(molecule: &mut Molecule, adjacency: &Adjacency) {
+fn separate_nitrogen_charges(molecule: &mut Molecule, adjacency: &Adjacency) {
     for atom in 0..molecule.atoms.len() {
         let neutral_nitrogen = molecule.atoms[atom].atomic_number == 7 && molecule.atoms[atom].formal_charge == 0;
         if !neutral_nitrogen || valence(molecule, adjacency, atom) != 5 {
@@ -57,6 +58,25 @@ fn separate_charges(molecule: &mut Molecule, adjacency: &Adjacency) {
             *order = if *order == BondOrder::Double { BondOrder::Single } else { BondOrder::Double };
             molecule.atoms[atom].formal_charge = 1;
             molecule.atoms[neighbour.atom].formal_charge = -1;
+        }
+    }
+}
+
+/// Cl(=O)(=O)(=O)O → [Cl+3]([O-])([O-])([O-])O, likewise with other halogens bonded to oxygen only.
+fn separate_halogen_charges(molecule: &mut Molecule, adjacency: &Adjacency) {
+    for atom in 0..molecule.atoms.len() {
+        let Atom { atomic_number, formal_charge, .. } = molecule.atoms[atom];
+        let neighbours = adjacency.of(atom);
+        let all_oxygen = neighbours.iter().all(|neighbour| molecule.atoms[neighbour.atom].atomic_number == 8);
+        if !matches!(atomic_number, 17 | 35 | 53) || formal_charge != 0 || !all_oxygen {
+            continue;
+        }
+        for neighbour in neighbours {
+            if molecule.bonds[neighbour.bond].order == BondOrder::Double {
+                molecule.bonds[neighbour.bond].order = BondOrder::Single;
+                molecule.atoms[neighbour.atom].formal_charge -= 1;
+                molecule.atoms[atom].formal_charge += 1;
+            }
         }
     }
 }

@@ -51,6 +51,8 @@ fn read(text: &str) -> Result<Molecule, String> {
 /// An atom as it is written.
 struct Written {
     atom: Atom,
+    /// Whether its symbol is in lower case.
+    aromatic: bool,
     /// Hydrogens stated in brackets; outside brackets they follow from the valence.
     hydrogens: Option<u8>,
     map: u16,
@@ -77,7 +79,7 @@ impl Draft {
         let atoms = (0..parsed.atom_count()).map(|index| written(parsed, index)).collect::<Result<Vec<_>, _>>()?;
         let bonds = parsed.rdkit_bond_order().into_iter().map(|index| bond(parsed, index));
         let mut draft = Draft { atoms, bonds: bonds.collect::<Result<_, _>>()?, mapped: false };
-        draft.open_acyclic_aromatic_bonds();
+        draft.open_acyclic_aromatic_bonds()?;
         draft.mapped = draft.is_mapped()?;
         if !draft.mapped {
             draft.absorb_hydrogens();
@@ -91,13 +93,19 @@ impl Draft {
     }
 
     /// An unwritten bond between aromatic atoms is aromatic in a ring only (not in biphenyl).
-    fn open_acyclic_aromatic_bonds(&mut self) {
+    fn open_acyclic_aromatic_bonds(&mut self) -> Result<(), String> {
         let cyclic = super::rings::cyclic_bonds(&self.molecule());
+        let mut in_ring = vec![false; self.atoms.len()];
         for (bond, cyclic) in self.bonds.iter_mut().zip(cyclic) {
-            if bond.order == BondOrder::Aromatic && !cyclic {
+            if cyclic {
+                in_ring[bond.begin as usize] = true;
+                in_ring[bond.end as usize] = true;
+            } else if bond.order == BondOrder::Aromatic {
                 bond.order = BondOrder::Single;
             }
         }
+        let astray = self.atoms.iter().zip(in_ring).position(|(written, in_ring)| written.aromatic && !in_ring);
+        astray.map_or(Ok(()), |index| Err(format!("atom {} is written as aromatic but in no ring", index + 1)))
     }
 
     fn is_mapped(&self) -> Result<bool, String> {
@@ -221,6 +229,7 @@ fn written(parsed: &chematic_core::Molecule, index: usize) -> Result<Written, St
     });
     Ok(Written {
         atom: plain_atom(atom.element.atomic_number(), atom.charge),
+        aromatic: atom.aromatic,
         hydrogens: atom.hydrogen_count,
         map: atom.atom_map.unwrap_or(0),
         tagged: order.filter(|_| tag != Chirality::None).map(|order| (tag, order)),

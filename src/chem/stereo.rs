@@ -126,12 +126,9 @@ fn may_be_cis_or_trans(adjacency: &Adjacency, rings: &Rings, class: &[usize], at
             adjacency.of(atom).iter().filter(move |neighbour| rings.contains_bond(neighbour.bond) == in_ring);
         neighbours.map(|neighbour| class[neighbour.atom])
     };
-    let (inside, outside) = (class_of(true).count(), class_of(false).count());
-    match outside {
-        2 => inside == 2 && distinct(class_of(false)) == 2,
-        0 | 1 => distinct(class_of(true)) < inside,
-        _ => false,
-    }
+    let inside = class_of(true).count();
+    // Two equal ways to leave the atom, and only two: three alike would make a mirror plane.
+    inside >= 2 && distinct(class_of(true)) == inside - 1 && distinct(class_of(false)) == class_of(false).count()
 }
 
 /// Whether an odd number of swaps sorts these numbers; `None` if two are equal.
