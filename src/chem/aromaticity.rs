@@ -12,6 +12,8 @@ use super::{BondOrder, Molecule};
 const MAX_FUSED_RING: usize = 24;
 /// How many rings may share one aromatic perimeter.
 const MAX_FUSED_RINGS: usize = 6;
+/// In larger rings alone, an ether oxygen or sulphur keeps its lone pair to itself (RDKit since 2026.09).
+const MAX_ETHER_RING: usize = 8;
 /// Ring combinations examined per ring system; reached by fullerenes only.
 const MAX_COMBINATIONS: usize = 100_000;
 
@@ -175,6 +177,14 @@ impl Perception<'_> {
         // A more electronegative partner outside the ring takes the electron of the double bond to it.
         let stolen = exocyclic.is_some_and(|neighbour| self.is_more_electronegative(neighbour.atom, atom));
         let unsaturated = exocyclic.or(multiple(true)).is_some();
+        let data = &self.molecule.atoms[atom];
+        let ether = matches!(data.atomic_number, 8 | 16)
+            && data.formal_charge == 0
+            && self.neighbours(atom).len() == 2
+            && !unsaturated;
+        if ether && rings.smallest(atom).is_some_and(|size| size > MAX_ETHER_RING) {
+            return None;
+        }
         match self.pi_electrons(atom) {
             ..=-1 => None,
             0 if exocyclic.is_some() => Some(0),

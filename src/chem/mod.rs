@@ -6,6 +6,8 @@ pub mod features;
 mod graph;
 mod hybridisation;
 mod kekule;
+mod lines;
+pub mod matching;
 mod molecule;
 mod pairing;
 mod record;
@@ -17,6 +19,7 @@ pub mod stereo;
 mod symmetry;
 #[cfg(test)]
 mod testing;
+pub mod xyz;
 
 pub use aromaticity::perceive_aromaticity;
 pub use element::Element;

@@ -58,6 +58,11 @@ impl Rings {
         self.sizes_of[atom].contains(&size)
     }
 
+    /// The size of the smallest ring with this atom.
+    pub fn smallest(&self, atom: usize) -> Option<usize> {
+        self.sizes_of[atom].iter().copied().min()
+    }
+
     /// Whether a bond is in any ring.
     pub fn contains_bond(&self, bond: usize) -> bool {
         self.cyclic_bond[bond]

@@ -52,7 +52,7 @@ def features(mol):
 
 def graph(mol):
     atoms = [
-        [a.GetAtomicNum(), a.GetFormalCharge(), a.GetNumRadicalElectrons(), TAGS.get(a.GetChiralTag(), 0)]
+        [a.GetAtomicNum(), a.GetFormalCharge(), a.GetNumRadicalElectrons(), TAGS.get(a.GetChiralTag(), 0) if a.GetTotalDegree() == 4 else 0]
         for a in mol.GetAtoms()
     ]
     bonds = [[b.GetBeginAtomIdx(), b.GetEndAtomIdx(), ORDERS.get(b.GetBondType(), 5)] for b in mol.GetBonds()]
@@ -95,9 +95,9 @@ def smiles_of(source):
         yield from (line.split()[0] for line in source.read_text().splitlines() if line.strip())
 
 
-def molecules_of(source):
-    """(label, RDKit molecule) with explicit hydrogens."""
-    if source.is_dir():
+def molecules_of(source, mode):
+    """(label, RDKit molecule) with explicit hydrogens: those of pickles, or as read from SMILES."""
+    if source.is_dir() and mode == "graphs":
         for path in sorted(source.rglob("*.pickle")):
             for index, conformer in enumerate(pickle.loads(path.read_bytes())["conformers"]):
                 yield f"{path.name}[{index}]", conformer["rd_mol"]
@@ -127,7 +127,7 @@ def differences(ours, mol, with_graph):
 
 
 def compare(program, mode, source):
-    labels, mols = zip(*molecules_of(source))
+    labels, mols = zip(*molecules_of(source, mode))
     lines = labels if mode == "smiles" else [json.dumps(graph(m)) if m else "{}" for m in mols]
     counts, equal, refused, examples = Counter(), 0, Counter(), []
     for label, mol, answer in zip(labels, mols, ask(program, lines), strict=True):
