@@ -3,6 +3,7 @@
 mod batch;
 mod config;
 mod dataset;
+mod import;
 mod inspect;
 mod loader;
 mod manifest;
@@ -16,6 +17,7 @@ mod writer;
 pub use batch::{Batch, Condition, NUM_FEATURES, StereoCentre};
 pub use config::{BatchBy, ConformerChoice, DataConfig};
 pub use dataset::{Dataset, Split};
+pub use import::{ImportOptions, Imported, Source, import};
 pub use inspect::{Inspection, SplitCounts, inspect};
 pub use loader::{Loader, StepBatches, TrainingStream, ValidationBatches};
 pub use manifest::{Manifest, ShardEntry};
