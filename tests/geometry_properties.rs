@@ -76,6 +76,8 @@ fn rank(x: &[Point]) -> f64 {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn projection_is_linear((x, v, w) in cloud_and_vectors(), s in -3.0..3.0f64) {
         let sum: Cloud = v.iter().zip(&w).map(|(v, w)| combine(s, v, 1.0, w)).collect();
