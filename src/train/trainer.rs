@@ -61,11 +61,10 @@ impl Trainer<'_> {
             let step = self.state.position.step;
             let stop = vote::any(self.world, self.stop.is_set())?;
             let at_end = step == last;
-            if due(step, self.config.validation.every, at_end) {
-                self.validate()?;
-            }
+            let validated = due(step, self.config.validation.every, at_end);
+            let best = validated && self.validate()? && self.config.checkpoint.keep_best;
             self.log(&record, at_end || stop)?;
-            if due(step, self.config.checkpoint.every, at_end || stop) {
+            if due(step, self.config.checkpoint.every, at_end || stop || best) {
                 self.save()?;
             }
             if stop && !at_end {
@@ -153,9 +152,10 @@ impl Trainer<'_> {
         )))
     }
 
-    /// The mean loss on the validation batches, which are dealt out in consecutive runs.
-    fn validate(&mut self) -> Result<()> {
-        let Some(validation) = &self.validation else { return Ok(()) };
+    /// The mean loss on the validation batches, which are dealt out in consecutive runs; whether it is the lowest
+    /// so far.
+    fn validate(&mut self) -> Result<bool> {
+        let Some(validation) = &self.validation else { return Ok(false) };
         let start = Instant::now();
         status::enter(Phase::Evaluate);
         let denoiser = self.network.bind(self.state.best_parameters())?;
@@ -177,14 +177,15 @@ impl Trainer<'_> {
         let total = ShardSums::total(&vote::gather(self.world, &words)?);
         let loss = total.loss / total.clouds;
         let step = self.state.position.step;
-        if self.state.best.is_none_or(|best| loss < best.loss) {
+        let is_best = self.state.best.is_none_or(|best| loss < best.loss);
+        if is_best {
             self.state.best = Some(Best { step, loss });
         }
         if let Some(outputs) = &mut self.outputs {
             outputs.validated(&total);
         }
         self.phases.add(Phase::Evaluate, start.elapsed().as_secs_f64());
-        Ok(())
+        Ok(is_best)
     }
 
     fn log(&mut self, record: &StepRecord, last: bool) -> Result<()> {
@@ -213,7 +214,8 @@ impl Trainer<'_> {
         if let Some(outputs) = &mut self.outputs {
             outputs.finish(self.state.position.step, &weights_sha256(&self.state.parameters))?;
         }
-        Ok(())
+        // A launcher may end a job at its first member's exit: nobody leaves before the state is on disk.
+        self.world.barrier()
     }
 }
 
