@@ -177,7 +177,7 @@ impl Trainer<'_> {
         let total = ShardSums::total(&vote::gather(self.world, &words)?);
         let loss = total.loss / total.clouds;
         let step = self.state.position.step;
-        let is_best = self.state.best.is_none_or(|best| loss < best.loss);
+        let is_best = loss.is_finite() && self.state.best.is_none_or(|best| loss < best.loss);
         if is_best {
             self.state.best = Some(Best { step, loss });
         }
