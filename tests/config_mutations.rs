@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The processor time in which `load` must see the fault; wall time would depend on what else runs.
 const LIMIT: Duration = Duration::from_secs(1);
-/// What the whole process may use, in kB; some 20 MB are the program itself.
+/// What the whole process may use, in kB.
 const MEMORY_KB: u64 = 200_000;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
