@@ -3,11 +3,13 @@
 //!
 //! A graph is `{"atoms": [[atomic number, charge, radical electrons, tag], …], "bonds": [[begin, end, order], …]}`
 //! with tag −1, 0, 1 for clockwise, none, counter-clockwise and order 1, 2, 3, 4 for single, double, triple,
-//! aromatic, 5 for any other.
+//! aromatic, 5 for any other. With the argument `sdf` the input is an SDF instead, and each answer holds the record
+//! written back under `sdf`.
 
 use std::io::{BufRead, Write};
+use std::path::Path;
 
-use qsd::chem::{Atom, Bond, BondOrder, Chirality, Molecule, features, smiles};
+use qsd::chem::{Atom, Bond, BondOrder, Chirality, Molecule, Record, features, sdf, smiles};
 use serde_json::{Value, json};
 
 const ORDERS: [BondOrder; 5] =
@@ -15,14 +17,29 @@ const ORDERS: [BondOrder; 5] =
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for line in std::io::stdin().lock().lines() {
-        let answer = match read(&line?) {
-            Ok(molecule) => describe(&molecule),
-            Err(error) => json!({ "error": error.to_string() }),
-        };
-        writeln!(out, "{answer}")?;
+    let input = std::io::stdin().lock();
+    if std::env::args().nth(1).as_deref() == Some("sdf") {
+        for record in sdf::Reader::new(input, Path::new("standard input")) {
+            writeln!(out, "{}", answer(record.map_err(Into::into).and_then(|record| read_back(&record))))?;
+        }
+    } else {
+        for line in input.lines() {
+            writeln!(out, "{}", answer(read(&line?).map(|molecule| describe(&molecule))))?;
+        }
     }
     Ok(out.flush()?)
+}
+
+fn answer(result: Result<Value, Box<dyn std::error::Error>>) -> Value {
+    result.unwrap_or_else(|error| json!({ "error": error.to_string() }))
+}
+
+fn read_back(record: &Record) -> Result<Value, Box<dyn std::error::Error>> {
+    let mut text = Vec::new();
+    sdf::write_record(&mut text, record)?;
+    let mut answer = describe(&record.molecule);
+    answer["sdf"] = Value::String(String::from_utf8(text)?);
+    Ok(answer)
 }
 
 fn read(line: &str) -> Result<Molecule, Box<dyn std::error::Error>> {

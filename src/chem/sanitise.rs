@@ -74,8 +74,9 @@ fn separate_halogen_charges(molecule: &mut Molecule, adjacency: &Adjacency) {
         for neighbour in neighbours {
             if molecule.bonds[neighbour.bond].order == BondOrder::Double {
                 molecule.bonds[neighbour.bond].order = BondOrder::Single;
-                molecule.atoms[neighbour.atom].formal_charge -= 1;
-                molecule.atoms[atom].formal_charge += 1;
+                let oxygen = &mut molecule.atoms[neighbour.atom].formal_charge;
+                *oxygen = oxygen.saturating_sub(1);
+                molecule.atoms[atom].formal_charge = molecule.atoms[atom].formal_charge.saturating_add(1);
             }
         }
     }

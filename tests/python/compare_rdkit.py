@@ -2,11 +2,13 @@
 
     pip install rdkit            # and, for the larger sets, msgpack safetensors
     cargo build --release --example print_features
-    python tests/python/compare_rdkit.py PROGRAM graphs|smiles SOURCE...
+    python tests/python/compare_rdkit.py PROGRAM graphs|smiles|sdf SOURCE...
 
 PROGRAM is the built example. With `graphs`, RDKit's own graph is handed over and only the features are compared;
 with `smiles`, qsd reads the SMILES itself and atoms, charges, radicals, tags, bonds and features are compared.
-A SOURCE is a folder of GEOM pickles, a .csv with a column `smiles` (or `SMILES`), a .msgpack of GEOM (its keys),
+With `sdf`, qsd reads the conformers of a folder of pickles from an SDF that RDKit wrote, perceives aromaticity and
+handedness itself and writes them back; both its graph and RDKit's reading of its file are compared with RDKit's
+reading of the first. A SOURCE is a folder of GEOM pickles, a .csv with a column `smiles` (or `SMILES`), a .msgpack of GEOM (its keys),
 or a text file with one SMILES per line. SMILES with an atom map on every atom but at most one are read with their
 explicit hydrogens and ordered by the map, others as AddHs(MolFromSmiles(...)).
 """
@@ -97,7 +99,7 @@ def smiles_of(source):
 
 def molecules_of(source, mode):
     """(label, RDKit molecule) with explicit hydrogens: those of pickles, or as read from SMILES."""
-    if source.is_dir() and mode == "graphs":
+    if source.is_dir() and mode != "smiles":
         for path in sorted(source.rglob("*.pickle")):
             for index, conformer in enumerate(pickle.loads(path.read_bytes())["conformers"]):
                 yield f"{path.name}[{index}]", conformer["rd_mol"]
@@ -106,9 +108,16 @@ def molecules_of(source, mode):
         yield smiles, from_smiles(smiles)
 
 
-def ask(program, lines):
+def read_block(block):
+    mol = Chem.MolFromMolBlock(block, removeHs=False)
+    if mol is not None:
+        Chem.AssignStereochemistryFrom3D(mol)
+    return mol
+
+
+def ask(program, mode, lines):
     text = "".join(line + "\n" for line in lines)
-    answer = subprocess.run([program], input=text, capture_output=True, text=True, check=True)
+    answer = subprocess.run([program, mode], input=text, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
@@ -129,14 +138,21 @@ def differences(ours, mol, with_graph):
 def compare(program, mode, source):
     labels, mols = zip(*molecules_of(source, mode))
     lines = labels if mode == "smiles" else [json.dumps(graph(m)) if m else "{}" for m in mols]
+    if mode == "sdf":
+        blocks = [Chem.MolToMolBlock(mol) for mol in mols]
+        lines, mols = [block + "$$$$" for block in blocks], [read_block(block) for block in blocks]
     counts, equal, refused, examples = Counter(), 0, Counter(), []
-    for label, mol, answer in zip(labels, mols, ask(program, lines), strict=True):
+    for label, mol, answer in zip(labels, mols, ask(program, mode, lines), strict=True):
         if mol is None or "error" in answer:
             refused[f"RDKit {'refuses' if mol is None else 'reads'}, qsd {'refuses' if 'error' in answer else 'reads'}"] += 1
             if mol is not None or "error" not in answer:
                 examples.append(f"{label}: {answer.get('error', 'read')}")
             continue
-        found = Counter(differences(answer, mol, mode == "smiles"))
+        found = Counter(differences(answer, mol, mode != "graphs"))
+        if mode == "sdf":
+            back = read_block(answer["sdf"])
+            found.update("unreadable" for _ in range(back is None))
+            found.update(() if back is None else ["graph read back"] * (graph(back) != graph(mol)))
         equal += not found
         counts.update(found.keys())
         if found:
