@@ -203,7 +203,9 @@ impl<'a> Import<'a> {
         }
         let (bad, records, limit) = (self.bad, self.records, self.options.max_bad);
         let first = self.first_faults.join("; ");
-        Err(Error::Data(format!("{bad} of {records} records are bad, more than a share of {limit}. The first: {first}")))
+        Err(Error::Data(format!(
+            "{bad} of {records} records are bad, more than a share of {limit}. The first: {first}"
+        )))
     }
 
     fn finish(mut self, sources: &[Source]) -> Result<Imported> {
@@ -241,7 +243,9 @@ type Records<'a> = Box<dyn Iterator<Item = Result<Raw>> + 'a>;
 /// Opens a source; also the file that its faults are reported under.
 fn open(source: &Source) -> Result<(&Path, Records<'_>)> {
     match source {
-        Source::Sdf(path) => Ok((path, Box::new(sdf::Reader::new(buffered(path)?, path).map(|r| r.map(Raw::Complete))))),
+        Source::Sdf(path) => {
+            Ok((path, Box::new(sdf::Reader::new(buffered(path)?, path).map(|r| r.map(Raw::Complete)))))
+        }
         Source::Xyz { xyz, smiles: None } => {
             let frames = xyz::Reader::new(buffered(xyz)?, xyz);
             let with_comment = |frame: Record| {
@@ -267,9 +271,9 @@ fn buffered(path: &Path) -> Result<BufReader<File>> {
 }
 
 /// The first word of the next line of a SMILES file.
-fn next_smiles(lines: &mut impl BufRead, path: &Path) -> Result<String> {
+fn next_smiles(lines: &mut BufReader<File>, path: &Path) -> Result<String> {
     let mut line = Vec::new();
-    lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(Error::io(path))?;
+    std::io::Read::take(lines, MAX_LINE).read_until(b'\n', &mut line).map_err(Error::io(path))?;
     let damaged = |what: &str| Error::Data(format!("{}: {what}", path.display()));
     if line.is_empty() {
         return Err(damaged("fewer lines than there are frames"));
@@ -281,14 +285,15 @@ fn next_smiles(lines: &mut impl BufRead, path: &Path) -> Result<String> {
 /// Completes a record and checks that a model can use it.
 fn structure(raw: Result<Raw>) -> Result<Structure> {
     let structure = match raw? {
-        Raw::Complete(record) => {
-            Structure { key: record.name, molecule: record.molecule, positions: record.positions }
-        }
+        Raw::Complete(record) => Structure { key: record.name, molecule: record.molecule, positions: record.positions },
         Raw::Frame(frame, text) => on_graph(frame, text)?,
     };
     let (_, fragments) = structure.molecule.components();
     if fragments != 1 {
-        return Err(Error::Data(format!("{:?}: {fragments} fragments; expected one connected molecule", structure.key)));
+        return Err(Error::Data(format!(
+            "{:?}: {fragments} fragments; expected one connected molecule",
+            structure.key
+        )));
     }
     Ok(structure)
 }
