@@ -241,7 +241,9 @@ fn single_and_coincident_points_have_no_rotation() {
 
 #[test]
 fn almost_collinear_as_read_in_f32_counts_as_collinear() {
-    let x: Cloud = collinear(3).iter().map(|p| p.map(|c| f64::from(c as f32))).collect();
+    let far = [17.3, -23.7, 31.1];
+    let x: Cloud = collinear(7).iter().map(|p| add(p, &far).map(|c| f64::from(c as f32))).collect();
+    assert!(aspect(&x) > 0.0 && aspect(&x) < 1e-12, "off the line by rounding: {:e}", aspect(&x));
     assert_eq!(Inertia::new(&x).rank(), 2);
     let bent = [[-1.2, 0.0, 0.0], [0.0, 0.01, 0.0], [1.2, 0.0, 0.0]];
     assert_eq!(Inertia::new(&bent).rank(), 3, "a bend of half a degree is a shape");
@@ -281,6 +283,12 @@ fn degenerate_alignments_take_the_smallest_rotation() {
     assert_close(&kabsch::align(&line, &line).rotation, &identity, 1e-12);
     let quarter = kabsch::align(&line, &upright).rotation;
     assert_close(&quarter, &[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], 1e-12);
+    // In general directions: the angle between the lines, and no more.
+    let (a, b) = ([0.6, -0.3, 1.1], [-0.2, 0.9, 0.4]);
+    let along = |d: &Point| [-1.5, 0.5, 1.0].map(|s| scale(s, d));
+    let rotation = kabsch::align(&along(&a), &along(&b)).rotation;
+    let cosine = dot(&a, &b) / (norm_squared(&a) * norm_squared(&b)).sqrt();
+    assert!((rotation[0][0] + rotation[1][1] + rotation[2][2] - 1.0 - 2.0 * cosine).abs() < 1e-12);
     // Reversed: some half turn, the same every time.
     let half = kabsch::align(&line, &reversed);
     let mut turned = line;
