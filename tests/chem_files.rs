@@ -114,7 +114,7 @@ fn malformed_sdf_is_refused_with_its_place() {
     let good = sdf_text(&records()[..1]);
     let first_bond = good.lines().find(|line| line.len() == 12).unwrap().to_owned();
     let cases = [
-        (good.replacen(" 39 ", "999 ", 1), "line"),
+        (good.replacen(" 39 ", "999 ", 1), "ends before its 999 atoms"),
         (good.replacen("M  END", "M  EXD", 1), "`M  END`"),
         (good.replacen(&first_bond, "  1  1  1  0", 1), "a bond between atoms 1 and 1"),
         (good.replacen(&first_bond, "  1900  1  0", 1), "a bond between atoms 1 and 900"),
