@@ -114,7 +114,7 @@ fn malformed_sdf_is_refused_with_its_place() {
     let good = sdf_text(&records()[..1]);
     let first_bond = good.lines().find(|line| line.len() == 12).unwrap().to_owned();
     let cases = [
-        (good.replacen(" 39 ", "999 ", 1), "line"),
+        (good.replacen(" 39 ", "999 ", 1), "ends before its 999 atoms"),
         (good.replacen("M  END", "M  EXD", 1), "`M  END`"),
         (good.replacen(&first_bond, "  1  1  1  0", 1), "a bond between atoms 1 and 1"),
         (good.replacen(&first_bond, "  1900  1  0", 1), "a bond between atoms 1 and 900"),
@@ -230,6 +230,21 @@ fn matching_keeps_a_fitting_order_and_undoes_another() {
 }
 
 #[test]
+fn matching_respects_every_bond_of_a_symmetric_cage() {
+    let cubane = smiles::parse("C12C3C4C1C5C2C3C45").unwrap();
+    // Corners of a cube with edges of 1.57 Å, then a hydrogen outside each.
+    let corner = |k: usize, r: f64| [0, 1, 2].map(|axis| if k >> axis & 1 == 1 { r } else { -r });
+    let positions: Vec<[f64; 3]> = (0..16).map(|k| corner(k % 8, if k < 8 { 0.785 } else { 1.41 })).collect();
+    let elements: Vec<u8> = (0..16).map(|k| if k < 8 { 6 } else { 1 }).collect();
+    let order = match_atoms(&cubane, &elements, &positions).unwrap();
+    for bond in &cubane.bonds {
+        let [a, b] = [bond.begin, bond.end].map(|end| positions[order[end as usize]]);
+        let length = (0..3).map(|axis| (a[axis] - b[axis]).powi(2)).sum::<f64>().sqrt();
+        assert!(length < 1.6, "a bond of {length} Å");
+    }
+}
+
+#[test]
 fn matching_refuses_other_molecules() {
     let water = smiles::parse("O").unwrap();
     let apart = [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0], [0.0, 5.0, 0.0]];
@@ -243,6 +258,8 @@ fn handedness_follows_the_written_order() {
     assert_eq!(tag("F[C@](Cl)(Br)I")[1], Chirality::CounterClockwise);
     assert_eq!(tag("F[C@@](Cl)(Br)I")[1], Chirality::Clockwise);
     assert_eq!(tag("[C@](F)(Cl)(Br)I")[0], Chirality::CounterClockwise);
+    // A ring bond is written first but numbered last: three swaps.
+    assert_eq!(tag("[C@]1(F)(Cl)CO1")[0], Chirality::Clockwise);
     assert!(tag("F[C@](Cl)(Cl)I").iter().all(|tag| *tag == Chirality::None), "no centre");
 }
 

@@ -1,7 +1,7 @@
 //! Handedness of tetrahedral centres: which there are, what a conformer shows, and the mirror rule for models
 //! that cannot tell mirror images apart.
 
-use super::graph::Adjacency;
+use super::graph::{Adjacency, Neighbour};
 use super::symmetry::classes;
 use super::{Chirality, Molecule, Rings};
 
@@ -86,7 +86,7 @@ pub fn remove_false_centres(molecule: &mut Molecule) {
     };
     let rings = Rings::new(molecule);
     let candidates: Vec<bool> = (0..molecule.atoms.len())
-        .map(|atom| tagged(molecule, atom) && may_be_cis_or_trans(&adjacency, &rings, &class, atom))
+        .map(|atom| tagged(molecule, atom) && may_be_cis_or_trans(molecule, &rings, (&adjacency, &class), atom))
         .collect();
     let mut kept: Vec<bool> = label.iter().map(|&label| label != 0).collect();
     for ring in rings.rings() {
@@ -119,16 +119,17 @@ fn hand(molecule: &Molecule, adjacency: &Adjacency, class: &[usize], atom: usize
 }
 
 /// Whether an atom's ring looks the same both ways round, while its other neighbours differ: then it is cis or
-/// trans to another such atom of the ring.
-fn may_be_cis_or_trans(adjacency: &Adjacency, rings: &Rings, class: &[usize], atom: usize) -> bool {
-    let class_of = |in_ring: bool| {
-        let neighbours =
-            adjacency.of(atom).iter().filter(move |neighbour| rings.contains_bond(neighbour.bond) == in_ring);
-        neighbours.map(|neighbour| class[neighbour.atom])
-    };
-    let inside = class_of(true).count();
-    // Two equal ways to leave the atom, and only two: three alike would make a mirror plane.
-    inside >= 2 && distinct(class_of(true)) == inside - 1 && distinct(class_of(false)) == class_of(false).count()
+/// trans to another such atom of the ring. Like RDKit, it lets pass a bridgehead with three equal arms, unless it
+/// bears a hydrogen.
+fn may_be_cis_or_trans(molecule: &Molecule, rings: &Rings, view: (&Adjacency, &[usize]), atom: usize) -> bool {
+    let (adjacency, class) = view;
+    let (inside, outside): (Vec<&Neighbour>, Vec<&Neighbour>) =
+        adjacency.of(atom).iter().partition(|neighbour| rings.contains_bond(neighbour.bond));
+    let kinds = |neighbours: &[&Neighbour]| distinct(neighbours.iter().map(|neighbour| class[neighbour.atom]));
+    let hydrogen = outside.iter().any(|neighbour| molecule.atoms[neighbour.atom].atomic_number == 1);
+    let bridgehead = inside.len() == 3 && kinds(&inside) == 1 && !hydrogen;
+    let alike = inside.len() >= 2 && kinds(&inside) == inside.len() - 1;
+    (alike || bridgehead) && kinds(&outside) == outside.len()
 }
 
 /// Whether an odd number of swaps sorts these numbers; `None` if two are equal.
