@@ -274,8 +274,10 @@ impl Parts {
     }
 }
 
-/// The newest checkpoint that is whole; says why newer ones were passed over.
+/// The newest checkpoint that is whole, after clearing what a dead writer left; says why newer ones were passed
+/// over.
 fn newest_healthy(folder: &Path) -> Result<Option<PathBuf>> {
+    checkpoint::sweep(folder)?;
     let found = checkpoint::newest_healthy(folder)?;
     for rejected in &found.rejected {
         cli::say(format_args!("passed over {}: {}", rejected.path.display(), rejected.cause));
