@@ -25,7 +25,7 @@ fn main() {
         let mut v: Vec<Point> = normal_points(&mut stream(1, Purpose::Prior, 0, 1), n);
         let projection = nanoseconds(|| Se3.horizontal_projection(black_box(&x), black_box(&mut v)));
         let curvature = nanoseconds(|| {
-            black_box(Se3.mean_curvature(black_box(&x)));
+            black_box(Se3.mean_curvature(black_box(&x), 0.01));
         });
         let each = n as f64;
         println!("| {n} | {projection:.0} | {:.1} | {curvature:.0} | {:.1} |", projection / each, curvature / each);

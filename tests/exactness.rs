@@ -33,8 +33,8 @@ impl Group for Tampered {
         Se3.horizontal_projection(x, v);
     }
 
-    fn mean_curvature(&self, x: &[Point]) -> Vec<Point> {
-        Se3.mean_curvature(x).iter().map(|h| scale(self.0, h)).collect()
+    fn mean_curvature(&self, x: &[Point], spread: f64) -> Vec<Point> {
+        Se3.mean_curvature(x, spread).iter().map(|h| scale(self.0, h)).collect()
     }
 
     fn centre(&self, x: &mut [Point]) {
@@ -53,8 +53,8 @@ impl Group for RadialToo {
         v.iter_mut().zip(x).for_each(|(v, x)| *v = combine(1.0, v, -along / size, x));
     }
 
-    fn mean_curvature(&self, x: &[Point]) -> Vec<Point> {
-        Se3.mean_curvature(x)
+    fn mean_curvature(&self, x: &[Point], spread: f64) -> Vec<Point> {
+        Se3.mean_curvature(x, spread)
     }
 
     fn centre(&self, x: &mut [Point]) {

@@ -112,14 +112,14 @@ proptest! {
         let turn = |x: &[Point]| x.iter().map(|p| rotate(&r, p)).collect::<Cloud>();
         let moved: Cloud = turn(&x).iter().map(|p| add(p, &shift)).collect();
         assert_close(&projected(&moved, &turn(&v)), &turn(&projected(&x, &v)), 1e-11);
-        assert_close(&Se3.mean_curvature(&moved), &turn(&Se3.mean_curvature(&x)), 1e-9);
+        assert_close(&Se3.mean_curvature(&moved, 0.0), &turn(&Se3.mean_curvature(&x, 0.0)), 1e-9);
     }
 
     #[test]
     fn position_and_curvature_are_horizontal((x, _, _) in cloud_and_vectors()) {
         let x = centred(&x);
         assert_close(&projected(&x, &x), &x, 1e-12);
-        let h = Se3.mean_curvature(&x);
+        let h = Se3.mean_curvature(&x, 0.0);
         assert_close(&projected(&x, &h), &h, 1e-11);
         prop_assert!((inner(&h, &x) + 3.0).abs() < 1e-9);
     }
@@ -132,7 +132,7 @@ proptest! {
             let k = inertia(&centred(x));
             nalgebra::Matrix3::from_fn(|i, j| k[i][j]).determinant().ln()
         };
-        let h = Se3.mean_curvature(&x);
+        let h = Se3.mean_curvature(&x, 0.0);
         for n in 0..x.len() {
             for axis in 0..3 {
                 let shifted = |by: f64| {
@@ -160,7 +160,7 @@ proptest! {
         let x: Cloud = x.iter().map(squash).collect();
         let finite = |v: &[Point]| v.iter().flatten().all(|c| c.is_finite());
         prop_assert!(finite(&projected(&x, &v[..x.len()])));
-        prop_assert!(finite(&Se3.mean_curvature(&x)));
+        prop_assert!(finite(&Se3.mean_curvature(&x, 0.0)) && finite(&Se3.mean_curvature(&x, 0.01)));
         let motion = kabsch::align(&x, &v[..x.len()]);
         prop_assert!(finite(&motion.rotation) && finite(&[motion.translation]));
     }
@@ -170,8 +170,8 @@ proptest! {
         let factor = 10f64.powi(exponent);
         let scaled: Cloud = x.iter().map(|p| scale(factor, p)).collect();
         assert_close(&projected(&scaled, &v), &projected(&x, &v), 1e-10);
-        let h: Cloud = Se3.mean_curvature(&scaled).iter().map(|h| scale(factor, h)).collect();
-        assert_close(&h, &Se3.mean_curvature(&x), 1e-9);
+        let h: Cloud = Se3.mean_curvature(&scaled, 0.0).iter().map(|h| scale(factor, h)).collect();
+        assert_close(&h, &Se3.mean_curvature(&x, 0.0), 1e-9);
     }
 
     #[test]
@@ -208,9 +208,24 @@ proptest! {
         So2.horizontal_projection(&[x], &mut projected);
         let expected = scale(dot(&v, &unit), &unit);
         prop_assert!(norm_squared(&sub(&projected[0], &expected)).sqrt() < 1e-12);
-        let h = So2.mean_curvature(&[x])[0];
+        let h = So2.mean_curvature(&[x], 0.0)[0];
         prop_assert!(norm_squared(&sub(&h, &scale(-1.0 / norm_squared(&x), &x))).sqrt() < 1e-12 * norm_squared(&h).sqrt());
     }
+}
+
+#[test]
+fn spread_bounds_the_curvature_near_degenerate_shapes() {
+    // r off a line the exact vector is 1/r; with a spread it is less than 1/(2√spread) per axis, and next to
+    // no change where the cloud is wide.
+    let bent = |r: f64| [[-1.0, r, 0.0], [0.0, -2.0 * r, 0.0], [1.0, r, 0.0]];
+    let length = |h: &[Point]| inner(h, h).sqrt();
+    assert!(length(&Se3.mean_curvature(&bent(1e-3), 0.0)) > 400.0);
+    for r in [1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6] {
+        assert!(length(&Se3.mean_curvature(&bent(r), 0.01)) < 3.0 * 0.5 / 0.1, "{r}");
+    }
+    let (exact, spread) = (Se3.mean_curvature(&bent(1.0), 0.0), Se3.mean_curvature(&bent(1.0), 1e-3));
+    assert_close(&exact, &spread, 1e-3);
+    assert!((So2.mean_curvature(&[[0.3, 0.4]], 0.01)[0][0] + 0.3 / 0.26).abs() < 1e-12);
 }
 
 #[test]
@@ -218,7 +233,7 @@ fn collinear_clouds_lose_five_dimensions() {
     for n in 2..6 {
         let x = centred(&collinear(n));
         assert!((rank(&x) - (3.0 * n as f64 - 5.0)).abs() < 1e-9, "{n}: {}", rank(&x));
-        assert!((inner(&Se3.mean_curvature(&x), &x) + 2.0).abs() < 1e-9);
+        assert!((inner(&Se3.mean_curvature(&x, 0.0), &x) + 2.0).abs() < 1e-9);
         assert_eq!(Inertia::new(&x).rank(), 2);
         assert_close(&projected(&x, &x), &x, 1e-12);
     }
@@ -230,13 +245,13 @@ fn single_and_coincident_points_have_no_rotation() {
         let x = vec![[1.0, -2.0, 0.5]; n];
         let v: Cloud = (0..n).map(|i| [i as f64, 1.0, -(i as f64)]).collect();
         assert_eq!(projected(&x, &v), centred(&v));
-        assert_eq!(Se3.mean_curvature(&x), vec![[0.0; 3]; n]);
+        assert_eq!(Se3.mean_curvature(&x, 0.0), vec![[0.0; 3]; n]);
         assert!((rank(&x) - 3.0 * n.saturating_sub(1) as f64).abs() < 1e-12);
     }
     let mut origin = [[1.0, 2.0]];
     So2.horizontal_projection(&[[0.0; 2]], &mut origin);
     assert_eq!(origin, [[1.0, 2.0]]);
-    assert_eq!(So2.mean_curvature(&[[0.0; 2]]), vec![[0.0; 2]]);
+    assert_eq!(So2.mean_curvature(&[[0.0; 2]], 0.0), vec![[0.0; 2]]);
 }
 
 #[test]
@@ -266,8 +281,8 @@ fn conventional_groups_know_no_rotation() {
     Translations.horizontal_projection(&x, &mut translated);
     Group::<3>::horizontal_projection(&Trivial, &x, &mut untouched);
     assert_eq!((translated, untouched), (centred(&v), v));
-    assert_eq!(Translations.mean_curvature(&x), vec![[0.0; 3]; 3]);
-    assert_eq!(Trivial.mean_curvature(&x), vec![[0.0; 3]; 3]);
+    assert_eq!(Translations.mean_curvature(&x, 0.0), vec![[0.0; 3]; 3]);
+    assert_eq!(Trivial.mean_curvature(&x, 0.0), vec![[0.0; 3]; 3]);
 }
 
 #[test]

@@ -156,11 +156,11 @@ impl Update {
         if let Some(noise) = noise {
             let mut xi = noise.to_vec();
             group.horizontal_projection(x, &mut xi);
-            let spread = (2.0 * self.temperature * self.dt).sqrt();
-            let curvature = group.mean_curvature(x);
+            let variance = 2.0 * self.temperature * self.dt;
+            let curvature = group.mean_curvature(x, variance);
             for ((d, xi), h) in displacement.iter_mut().zip(&xi).zip(&curvature) {
-                *d = combine(1.0, d, spread, xi);
-                *d = combine(1.0, d, -self.temperature * self.dt, h);
+                *d = combine(1.0, d, variance.sqrt(), xi);
+                *d = combine(1.0, d, -0.5 * variance, h);
             }
         }
         x.iter_mut().zip(&displacement).for_each(|(x, d)| *x = combine(1.0, x, 1.0, d));

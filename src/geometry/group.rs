@@ -16,10 +16,15 @@ pub trait Group<const D: usize = 3>: Send + Sync {
     /// onto the complement of what the group's generators do to `x`.
     fn horizontal_projection(&self, x: &[Point<D>], v: &mut [Point<D>]);
 
-    /// The mean curvature vector of the orbit through `x`, `h̃(x) = −½ ∇ log det G(x)`, G being the Gram
-    /// matrix of the generators at `x`; Å⁻¹. It points inwards: a Brownian motion with horizontal noise
-    /// needs the drift `−σ²/2 · h̃` to reproduce the shapes of the plain one.
-    fn mean_curvature(&self, x: &[Point<D>]) -> Vec<Point<D>>;
+    /// The mean curvature vector of the orbit through `x`, `h̃(x) = −½ ∇ log det (G(x) + spread I)`, G being
+    /// the Gram matrix of the generators at `x`; Å⁻¹. It points inwards: a Brownian motion with horizontal
+    /// noise needs the drift `−σ²/2 · h̃` to reproduce the shapes of the plain one.
+    ///
+    /// The geometry's own vector has `spread` = 0. It grows like 1/r where a cloud is a distance r from one
+    /// that a rotation leaves in place, and a step of finite noise must not act on that at a point: with the
+    /// step's noise variance (Å²) as `spread` the drift stays below the noise, and tends to the exact one as
+    /// the step gets short.
+    fn mean_curvature(&self, x: &[Point<D>], spread: f64) -> Vec<Point<D>>;
 
     /// Moves a state into the slice that the group's translations leave: zero mean if the group has
     /// translations, nothing otherwise.
@@ -31,7 +36,7 @@ pub trait Group<const D: usize = 3>: Send + Sync {
 /// With the inertia matrix K about the centroid, x and v taken relative to their means:
 ///
 /// - `P_x(v)_n = v_n − ω × x_n`, `ω = K⁻¹ Σ_m x_m × v_m`;
-/// - `h̃(x)_n = −(tr(K⁻¹) I − K⁻¹) x_n`.
+/// - `h̃(x)_n = −(tr(K⁻¹) I − K⁻¹) x_n`, with K + spread I for K.
 ///
 /// K⁻¹ is the inverse on the axes about which a turn moves the cloud.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,10 +53,10 @@ impl Group for Se3 {
         }
     }
 
-    fn mean_curvature(&self, x: &[Point]) -> Vec<Point> {
+    fn mean_curvature(&self, x: &[Point], spread: f64) -> Vec<Point> {
         let inertia = Inertia::new(x);
         let factor = -inverse_size(inertia.size);
-        inertia.points.iter().map(|x| scale(factor, &inertia.repel(x))).collect()
+        inertia.points.iter().map(|x| scale(factor, &inertia.repel(x, spread))).collect()
     }
 
     fn centre(&self, x: &mut [Point]) {
@@ -75,9 +80,9 @@ impl Group<2> for So2 {
         }
     }
 
-    fn mean_curvature(&self, x: &[Point<2>]) -> Vec<Point<2>> {
+    fn mean_curvature(&self, x: &[Point<2>], spread: f64) -> Vec<Point<2>> {
         let (points, moment, size) = planar(x);
-        let factor = if moment > 0.0 { -inverse_size(size) / moment } else { 0.0 };
+        let factor = if moment > 0.0 { -inverse_size(size) / (moment + spread / size / size) } else { 0.0 };
         points.iter().map(|p| scale(factor, p)).collect()
     }
 
@@ -107,7 +112,7 @@ impl<const D: usize> Group<D> for Translations {
         centre(v);
     }
 
-    fn mean_curvature(&self, x: &[Point<D>]) -> Vec<Point<D>> {
+    fn mean_curvature(&self, x: &[Point<D>], _: f64) -> Vec<Point<D>> {
         vec![[0.0; D]; x.len()]
     }
 
@@ -123,7 +128,7 @@ pub struct Trivial;
 impl<const D: usize> Group<D> for Trivial {
     fn horizontal_projection(&self, _: &[Point<D>], _: &mut [Point<D>]) {}
 
-    fn mean_curvature(&self, x: &[Point<D>]) -> Vec<Point<D>> {
+    fn mean_curvature(&self, x: &[Point<D>], _: f64) -> Vec<Point<D>> {
         vec![[0.0; D]; x.len()]
     }
 

@@ -58,10 +58,13 @@ impl Inertia {
         (self.axes * along.component_mul(&self.inverse_moments)).into()
     }
 
-    /// `(tr(K⁺) I − K⁺) x` for a point `x` in units of `size`. Along principal axis i the coefficient is
-    /// `Σ_{j≠i} 1/k_j`, summed as such: no difference of large numbers.
-    pub fn repel(&self, x: &Point) -> Point {
-        let inverse = &self.inverse_moments;
+    /// `(tr(K⁺) I − K⁺) x` for a point `x` in units of `size`, with `spread` (Å²) added to every moment that
+    /// counts. Along principal axis i the coefficient is `Σ_{j≠i} 1/k_j`, summed as such: no difference of
+    /// large numbers.
+    pub fn repel(&self, x: &Point, spread: f64) -> Point {
+        // Divided twice: the square of a tiny size would vanish.
+        let spread = spread / self.size / self.size;
+        let inverse = self.inverse_moments.map(|i| if i > 0.0 { 1.0 / (1.0 / i + spread) } else { 0.0 });
         let others = Vector3::new(inverse[1] + inverse[2], inverse[0] + inverse[2], inverse[0] + inverse[1]);
         let along = self.axes.tr_mul(&Vector3::from(*x));
         (self.axes * along.component_mul(&others)).into()
