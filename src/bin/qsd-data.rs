@@ -1,6 +1,6 @@
 //! `qsd-data`: makes data sets of structure files, and checks what a data set holds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -99,11 +99,11 @@ fn sources(args: &ImportArgs) -> Result<Vec<Source>> {
     args.files.iter().map(|file| source(file, args.smiles.clone())).collect()
 }
 
-fn source(file: &PathBuf, smiles: Option<PathBuf>) -> Result<Source> {
+fn source(file: &Path, smiles: Option<PathBuf>) -> Result<Source> {
     let extension = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     match extension.as_str() {
-        "xyz" => Ok(Source::Xyz { xyz: file.clone(), smiles }),
-        "sdf" | "mol" if smiles.is_none() => Ok(Source::Sdf(file.clone())),
+        "xyz" => Ok(Source::Xyz { xyz: file.to_path_buf(), smiles }),
+        "sdf" | "mol" if smiles.is_none() => Ok(Source::Sdf(file.to_path_buf())),
         "sdf" | "mol" => Err(Error::Config(format!("{}: --smiles is for XYZ files", file.display()))),
         _ => Err(Error::Config(format!("{}: expected *.sdf, *.mol or *.xyz", file.display()))),
     }
