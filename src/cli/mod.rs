@@ -1,4 +1,4 @@
-//! What the programs show on the terminal and tell the shell: progress, durations and sizes, exit codes.
+//! What the programs show on the terminal and tell the shell: progress, durations, exit codes.
 
 mod exit;
 pub mod human;

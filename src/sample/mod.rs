@@ -119,7 +119,7 @@ impl Plan {
                 "override `{other}`: only the section `sampler` of a checkpoint can be overridden, as in sampler.steps=100"
             )));
         }
-        let config = config::with_overrides(&saved.config, &checkpoint.path(), &request.overrides)?;
+        let config = config::with_overrides(&saved.config, checkpoint.path(), &request.overrides)?;
         let network = EtNetwork::new(config.model.clone(), DType::F32)?;
         let parameters = checkpoint.parameters(network.layout())?;
         Ok(Plan {

@@ -20,7 +20,7 @@ pub fn inspect(path: &Path) -> Result<String> {
     let opened = checkpoint::load_for_sampling(path)?;
     let saved = SavedState::parse(&opened.state)?;
     let network = EtNetwork::new(saved.config.model.clone(), DType::F32)?;
-    let snapshot = checkpoint::load(&opened.path(), &Arc::new(network.layout().clone()))?;
+    let snapshot = checkpoint::load(opened.path(), &Arc::new(network.layout().clone()))?;
     let mut text = String::new();
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(text, "{name} {value}");

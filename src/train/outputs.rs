@@ -96,8 +96,10 @@ impl Outputs {
         self.progress.update(step, &self.message);
     }
 
-    /// Takes in a validation.
-    pub fn validated(&mut self, sums: &ShardSums) {
+    /// Takes in a validation after `step` steps, and says how it went.
+    pub fn validated(&mut self, step: u64, sums: &ShardSums, is_best: bool) {
+        let best = if is_best { ", the lowest so far" } else { "" };
+        self.progress.note(&format!("step {step}: validation loss {:.4}{best}", sums.loss / sums.clouds));
         self.window.validation = sums.means("val");
     }
 

@@ -182,7 +182,7 @@ impl Trainer<'_> {
             self.state.best = Some(Best { step, loss });
         }
         if let Some(outputs) = &mut self.outputs {
-            outputs.validated(&total);
+            outputs.validated(step, &total, is_best);
         }
         self.phases.add(Phase::Evaluate, start.elapsed().as_secs_f64());
         Ok(is_best)
