@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
     /// Folder of the data set: shards and `manifest.json`, as `data/prepare_geom.py` and `qsd-data import`
-    /// make them.
+    /// make them. Has no default. A relative path is looked up from the current folder, then from the
+    /// configuration file's.
     pub path: PathBuf,
     /// Compare every shard with its checksum when opening (reads all of the data once).
     pub verify: bool,
@@ -28,7 +29,7 @@ pub struct DataConfig {
 impl Default for DataConfig {
     fn default() -> Self {
         DataConfig {
-            path: PathBuf::from("data/sample/qm9"),
+            path: PathBuf::new(),
             verify: true,
             max_atoms: None,
             conformer: ConformerChoice::Uniform,
