@@ -33,7 +33,7 @@ fn run(dir: &Path) -> Result<()> {
     println!("resumed {step}");
     loop {
         step += 1;
-        if let Some(Saved { step, .. }) = writer.save(snapshot(step, &layout))?.previous {
+        if let Some(Saved { step, .. }) = writer.save(snapshot(step, &layout), false)?.previous {
             println!("saved {step}");
         }
     }

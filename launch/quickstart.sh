@@ -13,9 +13,10 @@ for argument in "$@"; do
     [[ "$argument" == run.dir=* ]] && run="${argument#run.dir=}"
 done
 
-# Open MPI wants to be told that root, and more processes than cores, are meant.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-mpirun --oversubscribe -n 2 "$bin/qsd-train" configs/quickstart.yaml "run.dir=$run" "$@"
+# Open MPI wants to be told that root, and more processes than cores, are meant; and that a job which is asked to
+# stop needs longer than a second to save its state.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_odls_base_sigkill_timeout=300
+mpirun --oversubscribe --bind-to none -n 2 "$bin/qsd-train" configs/quickstart.yaml "run.dir=$run" "$@"
 "$bin/qsd-sample" --checkpoint "$run" --input data/sample/quickstart.smi --num 5 --out "$run/conformers.sdf" --overwrite
 
 cat <<END
@@ -26,6 +27,6 @@ Done.
   conformers    $run/conformers.sdf   open it in PyMOL, Avogadro or RDKit
 Next:
   $bin/qsd-train inspect $run
-  $bin/qsd-train configs/quickstart.yaml run.dir=$run train.steps=4000     # trains on from the last checkpoint
+  $bin/qsd-train configs/quickstart.yaml run.dir=$run train.steps=4000   # trains on from the last checkpoint
   $bin/qsd-sample --checkpoint $run --input your.smi --num 10 --out your.sdf
 END

@@ -68,4 +68,20 @@ impl Error {
             Error::Agreed { code, .. } => *code,
         }
     }
+
+    /// The error and its causes, joined by `: `; a cause that the error's own words contain is not repeated.
+    pub fn one_line(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let words = error.to_string();
+            if !text.contains(&words) {
+                text = format!("{text}: {words}");
+            }
+            cause = error.source();
+        }
+        // Words of a library may span lines, and a file's name may hold any character.
+        let blank = |character: char| if character.is_control() { ' ' } else { character };
+        text.chars().map(blank).collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
 }

@@ -31,46 +31,114 @@ fn any_number_of_processes_gives_the_same_bits() {
     assert_ne!(inspect(&seed, "weights sha256"), alone, "another seed must give other weights");
 }
 
+/// Everything that the newest checkpoint holds, but for the number of processes that wrote it.
+fn contents(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let checkpoints = run.join("checkpoints");
+    let latest = fs::read_to_string(checkpoints.join("latest")).unwrap();
+    let folder = checkpoints.join(latest.trim());
+    let mut files: Vec<_> = ["weights.safetensors", "ema.safetensors", "optimizer.safetensors"]
+        .map(|name| (name.to_string(), fs::read(folder.join(name)).unwrap()))
+        .into();
+    let mut state: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("state.json")).unwrap()).unwrap();
+    for (section, key) in [("config", "run"), ("config", "train")] {
+        state[section].as_object_mut().unwrap().remove(key).unwrap();
+    }
+    state.as_object_mut().unwrap().remove("world_size").unwrap();
+    files.push(("state.json".into(), state.to_string().into_bytes()));
+    files
+}
+
+/// Asserts that two runs ended in the same state, in every bit.
+#[track_caller]
+fn assert_same_state(a: &Path, b: &Path, what: &str) {
+    for ((name, a), (_, b)) in contents(a).iter().zip(&contents(b)) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let shown = if name == "state.json" { format!("{}\n{}", text(a), text(b)) } else { String::new() };
+        assert!(a == b, "{what}: {name} differs {shown}");
+    }
+}
+
+/// The records of `metrics.jsonl`.
+fn records(run: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The steps and training losses of `metrics.jsonl`.
+fn losses(run: &Path) -> Vec<(u64, f64)> {
+    let pair = |record: &serde_json::Value| (record["step"].as_u64().unwrap(), record["train/loss"].as_f64().unwrap());
+    records(run).iter().map(pair).collect()
+}
+
 #[test]
 fn a_resumed_run_equals_an_undisturbed_one_also_on_other_numbers_of_processes() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = undisturbed(&folder.path().join("whole"));
-    for (first, second, stop) in [(2, 4, 20), (4, 1, 7), (0, 2, 33)] {
+    let whole = folder.path().join("whole");
+    train(0, &whole, &[]).success();
+    for (first, second, stop) in [(2, 4, 20), (4, 1, 10), (0, 2, 35)] {
         let path = folder.path().join(format!("{first}-{second}"));
         train(first, &path, &[&format!("train.steps={stop}")]).success();
         assert_eq!(inspect(&path, "step"), stop.to_string());
         let resumed = train(second, &path, &[]).success();
         assert!(resumed.stderr.contains("resuming from"), "{}", resumed.stderr);
-        assert_eq!(inspect(&path, "weights sha256"), whole, "{first} processes to step {stop}, then {second}");
-        let records = fs::read_to_string(path.join("metrics.jsonl")).unwrap();
-        let steps: Vec<u64> = records
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
-            .collect();
-        assert!(steps.is_sorted() && steps.contains(&40), "{steps:?}");
+        assert_same_state(&path, &whole, &format!("{first} processes to step {stop}, then {second}"));
+        assert_eq!(losses(&path), losses(&whole), "the log, too");
     }
+}
+
+#[test]
+fn a_killed_run_goes_on_from_its_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, path) = (folder.path().join("whole"), folder.path().join("killed"));
+    train(0, &whole, &["log.every=1"]).success();
+    let dir = format!("run.dir={}", path.display());
+    // Long enough to be killed between two checkpoints; the learning rate does not look at train.steps.
+    let args = ["tests/fixtures/train/tiny.yaml", &dir, "log.every=1", "train.steps=1000000"];
+    let mut child = command(0, TRAIN, &args).spawn().unwrap();
+    wait_for("13 steps", || {
+        fs::read_to_string(path.join("metrics.jsonl")).is_ok_and(|text| text.lines().count() >= 13)
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let reached: u64 = inspect(&path, "step").parse().unwrap();
+    assert!((10..40).contains(&reached), "killed after the checkpoint of step {reached}");
+    train(2, &path, &["log.every=1"]).success();
+    assert_same_state(&path, &whole, "killed");
+    assert_eq!(losses(&path), losses(&whole), "each step once, with the same loss");
 }
 
 #[test]
 fn a_signal_stops_the_run_with_its_state_saved() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = undisturbed(&folder.path().join("whole"));
-    for (name, signal, ranks) in [("TERM", libc::SIGTERM, 0), ("USR1", libc::SIGUSR1, 2), ("INT", libc::SIGINT, 0)] {
+    for (name, signal, ranks, to_mpirun) in [
+        ("TERM", libc::SIGTERM, 0, false),
+        ("USR1", libc::SIGUSR1, 2, false),
+        ("INT", libc::SIGINT, 0, false),
+        ("mpirun-USR1", libc::SIGUSR1, 2, true),
+        ("mpirun-TERM", libc::SIGTERM, 2, true),
+    ] {
         let path = folder.path().join(name);
         let dir = format!("run.dir={}", path.display());
-        let args = ["tests/fixtures/train/tiny.yaml", &dir, "checkpoint.every=1000", "log.every=1"];
+        let args =
+            ["tests/fixtures/train/tiny.yaml", &dir, "checkpoint.every=1000000", "log.every=1", "train.steps=1000000"];
         let child = command(ranks, TRAIN, &args).spawn().unwrap();
         let metrics = path.join("metrics.jsonl");
         wait_for("three steps", || fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() >= 3));
-        let target = if ranks == 0 { child.id() } else { first_rank(child.id()) };
+        let target = if ranks == 0 || to_mpirun { child.id() } else { first_rank(child.id()) };
         // SAFETY: sends a signal to a process that this test started.
         unsafe { libc::kill(target as i32, signal) };
         let stopped = finish(child);
-        if inspect(&path, "step") != "40" {
-            assert_eq!(stopped.code, 75, "{}", stopped.stderr);
+        // mpirun ends with a code of its own when it was itself asked to stop.
+        if !(to_mpirun && signal == libc::SIGTERM) {
+            assert_eq!(stopped.code, 75, "{name}: {}", stopped.stderr);
         }
-        train(2, &path, &[]).success();
-        assert_eq!(inspect(&path, "weights sha256"), whole, "SIG{name}");
+        let step: u64 = inspect(&path, "step").parse().unwrap();
+        assert!(step >= 3, "{name}: saved at step {step}");
+        let steps = format!("train.steps={}", step + 3);
+        train(2, &path, &[&steps]).success();
+        let whole = folder.path().join(format!("{name}-whole"));
+        train(0, &whole, &[&steps]).success();
+        assert_eq!(inspect(&path, "weights sha256"), inspect(&whole, "weights sha256"), "{name}");
     }
 }
 
@@ -85,13 +153,32 @@ fn the_loss_falls() {
     let folder = tempfile::tempdir().unwrap();
     train(2, folder.path(), &["train.steps=150", "schedule.cycle=150", "schedule.peak=5e-3", "validation.every=25"])
         .success();
-    let records = fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
-    let losses: Vec<f64> = records
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["val/loss"].as_f64())
-        .collect();
-    assert_eq!(losses.len(), 6, "{records}");
+    let losses: Vec<f64> = records(folder.path()).iter().filter_map(|record| record["val/loss"].as_f64()).collect();
+    assert_eq!(losses.len(), 6);
     assert!(losses[5] < 0.8 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn the_gradient_is_that_of_the_union_of_the_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    // After one step Adam's first moment is (1 − β₁) times the gradient.
+    let gradient = |shards: usize| {
+        let path = folder.path().join(shards.to_string());
+        let overrides = ["train.steps=1", "clip.kind=none", &format!("train.micro_shards={shards}")];
+        train(0, &path, &overrides).success();
+        let bytes = fs::read(path.join("checkpoints/step-000000001/optimizer.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut names: Vec<_> = file.names().into_iter().filter(|name| name.starts_with("first_moment/")).collect();
+        names.sort();
+        let numbers = |name: &&str| -> Vec<f32> {
+            file.tensor(name).unwrap().data().as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+        };
+        names.iter().flat_map(numbers).collect::<Vec<f32>>()
+    };
+    let (one, eight) = (gradient(1), gradient(8));
+    let largest = one.iter().fold(0f32, |a, b| a.max(b.abs()));
+    let worst = one.iter().zip(&eight).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(largest > 0.0 && worst <= 1e-5 * largest, "{worst} of {largest}");
 }
 
 #[test]
@@ -172,6 +259,22 @@ fn one_folder_serves_one_run() {
     first.kill().unwrap();
     first.wait().unwrap();
     train(0, folder.path(), &["train.steps=1"]).success();
+}
+
+#[test]
+fn every_recipe_is_a_configuration() {
+    let folder = common::root().join("configs");
+    let mut recipes = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let printed = run(0, TRAIN, &[path.to_str().unwrap(), "--print-config"]).success().stdout;
+            let o3 = printed.contains("so3: false");
+            assert!(printed.contains(&format!("correct_handedness: {o3}")), "{}: {printed}", path.display());
+            recipes += 1;
+        }
+    }
+    assert!(recipes >= 4);
 }
 
 #[test]

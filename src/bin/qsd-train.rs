@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use qsd::distributed::{self, Communicator};
+use qsd::distributed::{self, Communicator, vote};
 use qsd::train::{self, Mode};
 use qsd::{Result, cli};
 
@@ -87,7 +87,11 @@ fn run(world: &dyn Communicator) -> Result<u8> {
         }
     };
     if let Some(Command::Inspect { path }) = cli.command {
-        return train::inspect(&path).map(|text| print!("{text}")).map(|()| 0);
+        let text = vote::consent(world, train::inspect(&path))?;
+        if world.rank() == 0 {
+            print!("{text}");
+        }
+        return Ok(0);
     }
     let args = cli.train;
     let mode = match (args.print_config, args.dry_run) {

@@ -107,12 +107,12 @@ pub fn close(world: Box<dyn Communicator>, outcome: Result<u8>) -> ExitCode {
         Ok(code) => code,
         Err(error @ Error::Agreed { .. }) => {
             if rank == 0 {
-                say(&format!("error: {error}\n"));
+                say(&format!("error: {}\n", error.one_line()));
             }
             error.exit_code()
         }
         Err(error) => {
-            say(&format!("error: {}{error}\n", place()));
+            say(&format!("error: {}{}\n", place(), error.one_line()));
             world.abort(error.exit_code())
         }
     };

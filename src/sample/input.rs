@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use crate::chem::{Molecule, sdf, smiles};
-use crate::cli::say;
+use crate::chem::{Molecule, Record, sdf, smiles};
 use crate::{Error, Result};
 
 /// Longest input that is read, in bytes: far beyond any list of molecules, and below what a wrong file
@@ -15,6 +14,8 @@ const MAX_BYTES: u64 = 1 << 30;
 /// One molecule to sample.
 #[derive(Clone, Debug)]
 pub(super) struct InputMolecule {
+    /// Its record's place in the file, counted from 0.
+    pub index: usize,
     /// Its name in the input, or its SMILES.
     pub name: String,
     /// Its SMILES as given; empty where the input has none.
@@ -27,11 +28,13 @@ pub(super) struct InputMolecule {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Input {
     pub molecules: Vec<InputMolecule>,
+    /// Why records were left out.
+    pub skipped: Vec<String>,
 }
 
 impl Input {
     /// Reads `.smi`/`.smiles`/`.txt` (SMILES, then a name) or `.sdf`/`.mol`, by the file's ending. Records that
-    /// cannot be used are reported on stderr and left out.
+    /// cannot be used are left out and listed.
     ///
     /// # Errors
     /// [`Error::Data`] when the file cannot be read or no record of it can be used.
@@ -50,14 +53,16 @@ impl Input {
             }
         };
         let mut input = Input::default();
-        for record in records {
-            match record.and_then(|molecule| check(molecule, max_z)) {
-                Ok(molecule) => input.molecules.push(molecule),
-                Err(reason) => say(format_args!("skipped: {reason}")),
+        for (index, record) in records.into_iter().enumerate() {
+            let place = |what: Error| Error::Data(format!("{}: record {}: {what}", path.display(), index + 1));
+            match record.and_then(|molecule| check(&molecule, max_z).map_err(place).map(|()| molecule)) {
+                Ok(molecule) => input.molecules.push(InputMolecule { index, ..molecule }),
+                Err(reason) => input.skipped.push(reason.to_string()),
             }
         }
         if input.molecules.is_empty() {
-            return Err(Error::Data(format!("{}: no molecule that can be sampled", path.display())));
+            let first = input.skipped.first().map(|reason| format!("; the first: {reason}")).unwrap_or_default();
+            return Err(Error::Data(format!("{}: no molecule that can be sampled{first}", path.display())));
         }
         Ok(input)
     }
@@ -72,7 +77,7 @@ fn read_smiles(path: &Path) -> Result<Vec<Result<InputMolecule>>> {
 fn parse_line(line: &str) -> Result<InputMolecule> {
     let (text, name) = line.split_once(char::is_whitespace).unwrap_or((line, line));
     let molecule = smiles::parse(text)?;
-    Ok(InputMolecule { name: name.trim().to_string(), smiles: text.to_string(), molecule })
+    Ok(InputMolecule { index: 0, name: name.trim().to_string(), smiles: text.to_string(), molecule })
 }
 
 fn at(path: &Path, line: usize, error: &Error) -> Error {
@@ -85,25 +90,30 @@ fn read_sdf(path: &Path) -> Result<Vec<Result<InputMolecule>>> {
     Ok(records.map(|record| record.map(from_record)).collect())
 }
 
-fn from_record(record: crate::chem::Record) -> InputMolecule {
+fn from_record(record: Record) -> InputMolecule {
     let smiles = record.properties.iter().find(|(name, _)| name.eq_ignore_ascii_case("smiles"));
     let smiles = smiles.map(|(_, value)| value.trim().to_string()).unwrap_or_default();
     let name = if record.name.is_empty() { smiles.clone() } else { record.name };
-    InputMolecule { name, smiles, molecule: record.molecule }
+    InputMolecule { index: 0, name, smiles, molecule: record.molecule }
 }
 
-/// Refuses what no conformer can be drawn of: the network's tables end at `max_z`, and it was trained on
-/// molecules with all their hydrogens.
-fn check(input: InputMolecule, max_z: usize) -> Result<InputMolecule> {
+/// Refuses what no conformer can be drawn of or written: the network's tables end at `max_z`, it was trained on
+/// molecules with all their hydrogens, and an SDF must be able to hold the bonds.
+fn check(input: &InputMolecule, max_z: usize) -> Result<()> {
     let refuse = |what: String| Err(Error::Data(format!("{}: {what}", input.name)));
-    let missing = smiles::missing_hydrogens(&input.molecule);
-    match input.molecule.atoms.iter().find(|atom| usize::from(atom.atomic_number) >= max_z) {
-        _ if input.molecule.atoms.is_empty() => refuse("no atoms".into()),
-        _ if missing > 0 => refuse(format!("{missing} hydrogens are missing; write every hydrogen as an atom")),
-        Some(atom) => {
-            let number = atom.atomic_number;
-            refuse(format!("atomic number {number} is beyond what the network knows (model.max_z {max_z})"))
-        }
-        None => Ok(input),
+    let atoms = &input.molecule.atoms;
+    if atoms.is_empty() {
+        return refuse("no atoms".into());
     }
+    if let Some(atom) = atoms.iter().find(|atom| usize::from(atom.atomic_number) >= max_z) {
+        let number = atom.atomic_number;
+        return refuse(format!("atomic number {number} is beyond what the network knows (model.max_z {max_z})"));
+    }
+    match smiles::missing_hydrogens(&input.molecule) {
+        0 => {}
+        missing => return refuse(format!("{missing} hydrogens are missing; write every hydrogen as an atom")),
+    }
+    let (name, molecule) = (input.name.clone(), input.molecule.clone());
+    let positions = vec![[0.0; 3]; atoms.len()];
+    sdf::write_record(&mut std::io::sink(), &Record { name, molecule, positions, properties: Vec::new() })
 }

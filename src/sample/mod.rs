@@ -7,7 +7,9 @@
 mod input;
 mod output;
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use candle_core::DType;
@@ -47,18 +49,12 @@ pub struct Request {
     pub overrides: Vec<String>,
 }
 
-/// One sample: the `number`-th conformer of a molecule of the input.
+/// One sample: the `number`-th conformer of a molecule of the input. Its randomness is keyed by the molecule's
+/// record in the file and the number, so it is the same however many conformers are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Item {
     molecule: usize,
     number: usize,
-}
-
-impl Item {
-    /// The id that the sample's randomness is keyed by; the same however many conformers are asked for.
-    fn id(self) -> u64 {
-        ((self.molecule as u64) << 32) | self.number as u64
-    }
 }
 
 /// Draws the conformers and writes them; the exit code.
@@ -67,7 +63,15 @@ impl Item {
 /// When the checkpoint, the input or the output cannot be used, or a sample is not finite. Nothing is left
 /// under the output's name then. Single bad records of the input are reported and skipped.
 pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
-    let plan = vote::consent(world, Plan::open(request))?;
+    // Rank 0 chooses: a run that is under way has a newer checkpoint at any moment.
+    let checkpoint = (world.rank() == 0).then(|| load_for_sampling(&request.checkpoint)).transpose();
+    let path = vote::consent(world, checkpoint)?.map(|checkpoint| checkpoint.path().to_path_buf()).unwrap_or_default();
+    let path = vote::broadcast(world, path.as_os_str().as_bytes(), 0)?;
+    let plan = vote::consent(world, Plan::open(Path::new(OsStr::from_bytes(&path)), request))?;
+    vote::agree(world, "checkpoints, molecules or options", &plan.digest(request))?;
+    if world.rank() == 0 {
+        plan.input.skipped.iter().for_each(|reason| cli::say(format_args!("skipped: {reason}")));
+    }
     let output = (world.rank() == 0).then(|| Output::create(&request.out, request.overwrite)).transpose();
     let mut output = vote::consent(world, output)?;
     let batches = plan.batches(request);
@@ -76,7 +80,8 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
         0 => Progress::stderr(0, total as u64, Duration::from_secs(10)),
         _ => Progress::silent(),
     };
-    let workers = cores::per_rank(world)?;
+    // Rounds are the same on every rank, though their cores may not be.
+    let workers = vote::min(world, &[cores::per_rank(world)? as f64])?[0] as usize;
     let mut done = 0;
     for round in batches.chunks(world.size() * workers) {
         let mine = round.chunks(workers).nth(world.rank()).unwrap_or(&[]);
@@ -111,8 +116,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn open(request: &Request) -> Result<Self> {
-        let checkpoint = load_for_sampling(&request.checkpoint)?;
+    fn open(checkpoint: &Path, request: &Request) -> Result<Self> {
+        let checkpoint = load_for_sampling(checkpoint)?;
         let saved = SavedState::parse(&checkpoint.state)?;
         if let Some(other) = request.overrides.iter().find(|text| !text.trim_start().starts_with("sampler.")) {
             return Err(Error::Config(format!(
@@ -128,6 +133,13 @@ impl Plan {
             denoiser: network.bind(&parameters)?,
             weights: weights_sha256(&parameters),
         })
+    }
+
+    /// What must be the same on all ranks.
+    fn digest(&self, request: &Request) -> Vec<u8> {
+        let molecules: Vec<_> = self.input.molecules.iter().map(|input| (input.index, &input.molecule)).collect();
+        let Request { num, seed, batch_atoms, overrides, .. } = request;
+        format!("{} {molecules:?} {num} {seed} {batch_atoms} {overrides:?}", self.weights).into_bytes()
     }
 
     /// All samples, in batches of about `batch_atoms` atoms.
@@ -153,7 +165,8 @@ impl Plan {
     fn draw(&self, batch: &[Item], seed: u64) -> Result<Vec<Point>> {
         let molecules = batch.iter().map(|item| &self.input.molecules[item.molecule].molecule);
         let condition = Condition::from_molecules(molecules);
-        let ids: Vec<u64> = batch.iter().map(|item| item.id()).collect();
+        let id = |item: &Item| ((self.input.molecules[item.molecule].index as u64) << 32) | item.number as u64;
+        let ids: Vec<u64> = batch.iter().map(id).collect();
         let clouds = self.sampler.run(&*self.denoiser, &condition, &ids, seed, &mut |_| Ok(()))?;
         Ok(clouds.points().to_vec())
     }
@@ -186,5 +199,8 @@ fn write(output: &mut Output, plan: &Plan, items: &[Item], points: &[Point], req
             ],
         })?;
     }
-    Ok(())
+    match rest.len() {
+        0 => Ok(()),
+        left => Err(Error::World(format!("the processes sent {left} positions that belong to no sample"))),
+    }
 }

@@ -1,6 +1,8 @@
 //! The SDF file that appears whole or not at all.
 
+use std::fs::Permissions;
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -23,7 +25,9 @@ impl Output {
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let file = NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
+        // Readable as any new file is, not for the owner alone as temporary files are.
+        let mut builder = tempfile::Builder::new();
+        let file = builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder).map_err(Error::io(folder))?;
         Ok(Output { path: path.to_path_buf(), file: BufWriter::new(file), overwrite })
     }
 

@@ -43,10 +43,10 @@ impl Default for ClipConfig {
 impl ClipConfig {
     /// Refuses impossible values.
     pub fn validate(&self) -> Result<()> {
-        let positive = |x: f64| x > 0.0;
+        let positive = |x: f64| x > 0.0 && x.is_finite();
         if !positive(self.max) || !positive(self.initial) || self.window == 0 || self.window > 100_000 {
             return Err(Error::Config(format!(
-                "clip: needs max > 0, initial > 0 and a window of 1 to 100000; found max {}, initial {}, window {}",
+                "clip: needs a positive, finite max and initial, and a window of 1 to 100000; found max {}, initial {}, window {}",
                 self.max, self.initial, self.window
             )));
         }

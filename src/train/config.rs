@@ -127,7 +127,8 @@ impl Default for LogConfig {
 }
 
 impl Config {
-    /// Checks every section, fills in what depends on the configuration file's place, and returns what runs.
+    /// Checks every section, names the run after its configuration file unless it has a folder, and returns what
+    /// runs.
     ///
     /// # Errors
     /// [`Error::Config`] names the key, the value and what is allowed.
@@ -144,9 +145,25 @@ impl Config {
         positive("checkpoint.every", self.checkpoint.every)?;
         positive("checkpoint.keep_last", self.checkpoint.keep_last as u64)?;
         positive("log.every", self.log.every)?;
-        self.data.path = find_data(&self.data.path, file)?;
+        if self.validation.every > 0 {
+            positive("validation.molecules", self.validation.molecules as u64)?;
+        }
+        if self.data.prefetch_steps > 1024 {
+            let found = self.data.prefetch_steps;
+            return Err(Error::Config(format!("data.prefetch_steps must be at most 1024; found {found}")));
+        }
+        self.check_finite()?;
         self.run.dir.get_or_insert_with(|| Path::new("runs").join(file.file_stem().unwrap_or_default()));
         Ok(self)
+    }
+
+    /// Refuses numbers that a checkpoint's JSON could not hold (infinities, NaN): such a run could not be resumed.
+    fn check_finite(&self) -> Result<()> {
+        let json = serde_json::to_value(self).map_err(|e| Error::Config(format!("the configuration: {e}")))?;
+        match Config::deserialize(&json) {
+            Ok(read) if read == *self => Ok(()),
+            _ => Err(Error::Config("the configuration holds a number that is not finite; give a finite one".into())),
+        }
     }
 
     /// The part that decides what is learnt: a run may only be resumed with the same. Length, folders, logs
@@ -188,22 +205,4 @@ impl TrainConfig {
 
 fn positive(key: &str, value: u64) -> Result<()> {
     if value == 0 { Err(Error::Config(format!("{key} must be at least 1; found 0"))) } else { Ok(()) }
-}
-
-/// A relative data path is looked up from the current folder, then from the configuration file's.
-fn find_data(path: &Path, file: &Path) -> Result<PathBuf> {
-    if path.as_os_str().is_empty() {
-        return Err(Error::Config("data.path is not set; give the folder of a data set: data.path=DIR".into()));
-    }
-    let beside = file.parent().unwrap_or(Path::new("")).join(path);
-    for candidate in [path, &beside] {
-        if candidate.exists() {
-            return candidate.canonicalize().map_err(Error::io(candidate));
-        }
-    }
-    Err(Error::Data(format!(
-        "no data set at {} (nor at {}); data.path must be a folder made by data/prepare_geom.py or qsd-data import",
-        path.display(),
-        beside.display()
-    )))
 }

@@ -4,14 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::checkpoint::{Retention, Saved, Snapshot, Writer, mark_best};
+use super::checkpoint::{Retention, Snapshot, Writer};
 use super::metrics::ShardSums;
 use super::observe::Metrics;
 use super::observe::jsonl::JsonlWriter;
 use super::observe::tensorboard::EventWriter;
 use super::phases::Phases;
 use super::run_dir::RunDir;
-use super::state::Best;
 use super::{Clipped, Config, process};
 use crate::Result;
 use crate::cli::{Progress, say};
@@ -36,8 +35,6 @@ pub struct StepRecord {
 
 /// The logs, the progress line and the checkpoint writer of a run.
 pub struct Outputs {
-    /// The run's folder.
-    pub run: RunDir,
     events: EventWriter,
     jsonl: JsonlWriter,
     progress: Progress,
@@ -45,8 +42,9 @@ pub struct Outputs {
     message: String,
     writer: Writer,
     keep_best: bool,
-    best: Option<Best>,
     window: Window,
+    /// Last, since fields are dropped in this order: the folder stays locked until the writer has ended.
+    run: RunDir,
 }
 
 /// Sums since the last record.
@@ -77,14 +75,16 @@ impl Outputs {
             progress: Progress::stderr(step, config.train.steps, PROGRESS_EVERY),
             writer: Writer::open(&run.checkpoints(), retention)?,
             keep_best: config.checkpoint.keep_best,
-            best: None,
             window: Window::default(),
             run,
         })
     }
 
     /// Takes in one step.
-    pub fn step(&mut self, step: u64, record: &StepRecord) {
+    ///
+    /// # Errors
+    /// What went wrong with a checkpoint that was being written.
+    pub fn step(&mut self, step: u64, record: &StepRecord) -> Result<()> {
         let window = &mut self.window;
         window.sums.add(&record.sums);
         window.steps += 1.0;
@@ -94,6 +94,7 @@ impl Outputs {
         let (molecules, seconds) = (record.sums.clouds, record.seconds);
         self.message = format!("loss {loss:.4} lr {:.2e} {:.1} mol/s", record.learning_rate, molecules / seconds);
         self.progress.update(step, &self.message);
+        self.writer.poll().map(drop)
     }
 
     /// Takes in a validation after `step` steps, and says how it went.
@@ -128,25 +129,16 @@ impl Outputs {
     }
 
     /// Hands a checkpoint to the writer, which works while training goes on.
-    pub fn save(&mut self, snapshot: Snapshot, best: Option<Best>) -> Result<()> {
-        let handed = self.writer.save(snapshot)?;
-        let before = std::mem::replace(&mut self.best, best);
-        handed.previous.map_or(Ok(()), |saved| self.written(&saved, before))
-    }
-
-    /// Notes that a checkpoint is on disk.
-    fn written(&self, saved: &Saved, best: Option<Best>) -> Result<()> {
-        match best {
-            Some(best) if self.keep_best && best.step == saved.step => mark_best(&self.run.checkpoints(), &saved.path),
-            _ => Ok(()),
-        }
+    ///
+    /// # Errors
+    /// What went wrong with the save before, if [`Self::step`] has not told.
+    pub fn save(&mut self, snapshot: Snapshot, is_best: bool) -> Result<()> {
+        self.writer.save(snapshot, is_best && self.keep_best).map(drop)
     }
 
     /// Waits for the last checkpoint; says where the run stands.
     pub fn finish(&mut self, step: u64, weights: &str) -> Result<()> {
-        if let Some(saved) = self.writer.finish()? {
-            self.written(&saved, self.best)?;
-        }
+        self.writer.finish()?;
         self.progress.finish(step, &self.message);
         say(format_args!("{}: {step} steps done, state saved", self.run.path().display()));
         println!("weights sha256 {weights}");

@@ -1,7 +1,9 @@
 //! The folder of a run: one run at a time, and what it was made from beside its results.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::Permissions;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -55,7 +57,10 @@ impl RunDir {
         let name = path.join("lock");
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).open(&name).map_err(Error::io(&name))?;
-        if file.try_lock().is_err() {
+        if let Err(refused) = file.try_lock() {
+            if let TryLockError::Error(error) = refused {
+                return Err(Error::io(&name)(error));
+            }
             let mut holder = String::new();
             let _ = (&file).take(200).read_to_string(&mut holder);
             return Err(Error::Config(format!(
@@ -90,8 +95,11 @@ impl RunDir {
     /// Replaces a file whole.
     pub fn write(&self, name: &str, content: &str) -> Result<()> {
         let path = self.path.join(name);
-        let mut file = tempfile::NamedTempFile::new_in(&self.path).map_err(Error::io(&path))?;
-        file.write_all(content.as_bytes()).map_err(Error::io(&path))?;
+        // Readable as any new file is, not for the owner alone as temporary files are.
+        let permissions = Permissions::from_mode(0o666);
+        let file = tempfile::Builder::new().permissions(permissions).tempfile_in(&self.path);
+        let mut file = file.map_err(Error::io(&path))?;
+        file.write_all(content.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(Error::io(&path))?;
         file.persist(&path).map_err(|e| Error::io(&path)(e.error))?;
         Ok(())
     }

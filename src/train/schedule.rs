@@ -61,7 +61,7 @@ impl ScheduleConfig {
         if !(self.min >= 0.0 && self.peak >= self.min && self.peak.is_finite()) {
             return wrong(format!("needs 0 ≤ min ≤ peak; found min {} and peak {}", self.min, self.peak));
         }
-        if self.cycle <= self.warmup {
+        if self.kind == ScheduleKind::Cosine && self.cycle <= self.warmup {
             return wrong(format!("cycle ({}) must be longer than warmup ({})", self.cycle, self.warmup));
         }
         if !(self.cycle_growth >= 1.0 && self.cycle_growth.is_finite()) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::DType;
+use sha2::{Digest as _, Sha256};
 
 use super::checkpoint::{self, weights_sha256};
 use super::outputs::Outputs;
@@ -14,12 +15,13 @@ use super::state::{Belonging, SavedState, State};
 use super::stop::{STOPPED, StopRequest};
 use super::trainer::{Outcome, Trainer};
 use super::{Config, process};
+use crate::config::{self, Origin};
 use crate::data::{Dataset, Loader, TrainingStream, ValidationBatches};
 use crate::distributed::tree::{self, TreeSum};
 use crate::distributed::{Communicator, cores, vote};
 use crate::model::et::EtNetwork;
 use crate::model::{Layout, Network};
-use crate::{Error, Result, cli, config};
+use crate::{Error, Result, cli};
 
 /// What `qsd-train` is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,21 +60,29 @@ pub fn main(world: &dyn Communicator, file: &Path, overrides: &[String], mode: M
     }
 }
 
-/// Reads and checks a configuration.
+/// Reads and checks a configuration. A relative `data.path` is relative to the file that sets it; in an override,
+/// to the current folder.
 pub fn load(file: &Path, overrides: &[String]) -> Result<Config> {
-    config::load::<Config>(file, overrides)?.value.resolve(file)
+    let loaded = config::load::<Config>(file, overrides)?;
+    let origin = loaded.origin("data.path");
+    let mut config = loaded.value.resolve(file)?;
+    if let Origin::File(file) = origin {
+        config.data.path = file.parent().unwrap_or(Path::new("")).join(&config.data.path);
+    }
+    Ok(config)
 }
 
 fn train(world: &dyn Communicator, config: &Config, fresh: bool, allow_config_change: bool) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(Error::io("the runtime's threads"))?;
+    // Before anything that takes long: a request to stop is never missed.
+    let stop = StopRequest::listen(&runtime)?;
     let directory = config.run.dir.clone().unwrap_or_default();
     // Rank 0 owns the folder; the others wait for its word before they read from it.
     let run = (world.rank() == 0).then(|| RunDir::open(&directory, fresh)).transpose();
     let run = vote::consent(world, run)?;
     let parts = Parts::open(world, config)?;
     let state = parts.restore(world, config, &directory.join("checkpoints"), allow_config_change)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(Error::io("the runtime's threads"))?;
-    let stop = StopRequest::listen(&runtime)?;
     if state.position.step >= config.train.steps {
         if world.rank() == 0 {
             let done = state.position.step;
@@ -84,13 +94,11 @@ fn train(world: &dyn Communicator, config: &Config, fresh: bool, allow_config_ch
         }
         return Ok(0);
     }
-    let outputs = match run {
-        Some(run) => {
-            run.describe(&config::to_yaml(config)?, &parts.provenance())?;
-            Some(Outputs::open(run, config, &parts.summary(config), state.position.step)?)
-        }
-        None => None,
+    let open = |run: RunDir| {
+        run.describe(&config::to_yaml(config)?, &parts.provenance())?;
+        Outputs::open(run, config, &parts.summary(config), state.position.step)
     };
+    let outputs = vote::consent(world, run.map(open).transpose())?;
     let mut trainer = parts.trainer(world, config, state, stop, outputs)?;
     Ok(match trainer.run()? {
         Outcome::Finished => 0,
@@ -138,7 +146,10 @@ impl Parts {
     /// Opens everything; where it fails on one process, it fails on all.
     fn open(world: &dyn Communicator, config: &Config) -> Result<Self> {
         let workers = if config.run.threads == 0 { cores::per_rank(world)? } else { config.run.threads };
-        vote::consent(world, Self::open_here(world, config, workers))
+        let parts = vote::consent(world, Self::open_here(world, config, workers))?;
+        vote::agree(world, "data set", parts.belonging.data_sha256.as_bytes())?;
+        vote::agree(world, "program", &program()?)?;
+        Ok(parts)
     }
 
     fn open_here(world: &dyn Communicator, config: &Config, workers: usize) -> Result<Self> {
@@ -146,7 +157,7 @@ impl Parts {
         let network = EtNetwork::new(config.model.clone(), DType::F32)?;
         // One process reads all of the data to verify it; the others only map it.
         let verify = config.data.verify && world.rank() == 0;
-        let dataset = Dataset::open(&config.data.path, verify)?;
+        let dataset = open_data(config, verify)?;
         let (train, shards) = (&config.train, config.train.micro_shards);
         let stream = TrainingStream::new(&dataset, &config.data, config.seed, train.global_batch as usize, shards)?;
         let validation = match config.validation.every {
@@ -271,6 +282,34 @@ impl Parts {
             tree: TreeSum::new(),
             phases: Phases::new(),
         })
+    }
+}
+
+/// The SHA-256 of the running program.
+fn program() -> Result<Vec<u8>> {
+    let path = Path::new("/proc/self/exe");
+    Ok(Sha256::digest(std::fs::read(path).map_err(Error::io(path))?).to_vec())
+}
+
+fn open_data(config: &Config, verify: bool) -> Result<Dataset> {
+    let path = &config.data.path;
+    if path.as_os_str().is_empty() {
+        return Err(Error::Config("data.path is not set; give the folder of a data set: data.path=DIR".into()));
+    }
+    if !path.is_dir() {
+        return Err(Error::Data(format!(
+            "no data set at {}; data.path must be a folder made by data/prepare_geom.py or qsd-data import",
+            path.display()
+        )));
+    }
+    let dataset = Dataset::open(path, verify)?;
+    let (known, max_z) = (&dataset.manifest().elements, config.model.max_z);
+    match known.iter().find(|&&number| usize::from(number) >= max_z) {
+        Some(number) => Err(Error::Config(format!(
+            "{} holds atoms of atomic number {number}; model.max_z must be above it, found {max_z}",
+            path.display()
+        ))),
+        None => Ok(dataset),
     }
 }
 

@@ -88,6 +88,8 @@ impl State {
     /// [`Error::Checkpoint`] when `state.json` lacks something, or the average that `ema.decay` asks for is missing.
     pub fn restore(config: &Config, snapshot: Snapshot) -> Result<Self> {
         let saved = SavedState::parse(&snapshot.state)?;
+        // A best of another validation is not comparable.
+        let best = saved.best.filter(|_| saved.config.validation == config.validation);
         if config.ema.decay.is_some() && snapshot.ema.is_none() {
             return Err(Error::Checkpoint("the checkpoint has no averaged parameters, but ema.decay is set".into()));
         }
@@ -96,7 +98,7 @@ impl State {
             optimizer: AdamW::resume(config.optimizer, snapshot.first_moment, snapshot.second_moment),
             average: config.ema.decay.and(snapshot.ema),
             clip: saved.clip.resume(config.clip),
-            best: saved.best,
+            best,
             parameters: snapshot.parameters,
         })
     }
@@ -125,7 +127,7 @@ impl State {
     }
 
     /// The parameters to validate and sample with: the average where one is kept.
-    pub fn best_parameters(&self) -> &[f32] {
+    pub fn evaluation_parameters(&self) -> &[f32] {
         self.average.as_deref().unwrap_or(&self.parameters)
     }
 

@@ -34,8 +34,11 @@ impl StopRequest {
             let mut signals = signal(kind).map_err(Error::io(format!("handler of {name}")))?;
             let flag = request.0.clone();
             runtime.spawn(async move {
+                let mut seen = 0;
                 while signals.recv().await.is_some() {
-                    if flag.swap(true, Ordering::Relaxed) && kind == SignalKind::interrupt() {
+                    flag.store(true, Ordering::Relaxed);
+                    seen += 1;
+                    if seen == 2 && kind == SignalKind::interrupt() {
                         std::process::exit(128 + libc::SIGINT);
                     }
                 }

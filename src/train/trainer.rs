@@ -63,9 +63,9 @@ impl Trainer<'_> {
             let at_end = step == last;
             let validated = due(step, self.config.validation.every, at_end);
             let best = validated && self.validate()? && self.config.checkpoint.keep_best;
-            self.log(&record, at_end || stop)?;
+            self.log(&record, at_end || stop || validated)?;
             if due(step, self.config.checkpoint.every, at_end || stop || best) {
-                self.save()?;
+                self.save(best)?;
             }
             if stop && !at_end {
                 self.finish()?;
@@ -98,7 +98,7 @@ impl Trainer<'_> {
                 .then(|| (norm, state.update(config, &gradient, norm, batches.next)))
         });
         let Some((gradient_norm, (learning_rate, clipped))) = update else {
-            return Err(self.not_finite(k, &batches, &sums, &gradient)?);
+            return Err(self.not_finite(k, &batches, &sums, &gradient));
         };
         self.tree.recycle(gradient);
         let seconds = start.elapsed().as_secs_f64();
@@ -126,30 +126,38 @@ impl Trainer<'_> {
     }
 
     /// Writes down which samples the step saw, and says what happened. Every process comes here, since all see
-    /// the same sums.
-    fn not_finite(&self, k: u64, batches: &StepBatches, sums: &[ShardSums], gradient: &[f32]) -> Result<Error> {
-        let ids: Vec<u8> =
-            batches.shards.iter().flat_map(|b| &b.ids).flat_map(|&id| (id as f64).to_le_bytes()).collect();
+    /// the same sums, and leaves with the same error once the note is on disk.
+    fn not_finite(&self, k: u64, batches: &StepBatches, sums: &[ShardSums], gradient: &[f32]) -> Error {
+        let note = self.note_samples(k, batches, sums, gradient);
+        let error = note.map_or_else(|error| error, Error::NonFinite);
+        match vote::consent::<()>(self.world, Err(error)) {
+            Err(error) => error,
+            Ok(()) => Error::NonFinite(format!("step {k}")),
+        }
+    }
+
+    fn note_samples(&self, k: u64, batches: &StepBatches, sums: &[ShardSums], gradient: &[f32]) -> Result<String> {
+        let ids: Vec<u8> = batches.shards.iter().flat_map(|shard| &shard.ids).flat_map(|id| id.to_le_bytes()).collect();
+        let ids = self.world.all_gather(&ids)?.concat();
+        let ids: Vec<u64> = ids.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
         let suspect = sums.iter().any(|sums| !sums.loss.is_finite());
         let suspects = vote::gather(self.world, &[f64::from(u8::from(suspect))])?;
-        let ids: Vec<u64> =
-            self.world.all_gather(&ids)?.concat().as_chunks().0.iter().map(|w| f64::from_le_bytes(*w) as u64).collect();
         let ranks: Vec<usize> = (0..suspects.len()).filter(|&rank| suspects[rank] > 0.0).collect();
-        let layout = self.network.layout();
-        let span = layout.spans().iter().find(|span| gradient[span.range.clone()].iter().any(|g| !g.is_finite()));
-        let name = span.map_or("none", |span| &span.name);
-        let file = format!("nonfinite-step-{k}.json");
-        let note =
-            serde_json::json!({"step": k, "seed": self.config.seed, "samples": ids, "ranks": ranks, "parameter": name});
-        let place = match &self.outputs {
-            Some(outputs) => outputs.note(&file, &format!("{note:#}\n"))?,
-            None => file.into(),
-        };
-        Ok(Error::NonFinite(format!(
-            "step {k}: the loss or its gradient is not finite (loss on ranks {ranks:?}, first parameter {name}); the \
-             step was not taken, the samples are listed in {}; lower schedule.peak or clip.max, or look at these samples",
-            place.display()
-        )))
+        let broken = |range: std::ops::Range<usize>| gradient[range].iter().any(|g| !g.is_finite());
+        let span = self.layout.spans().iter().find(|span| broken(span.range.clone()));
+        let parameter = span.map_or("none", |span| &span.name);
+        let mut text = format!(
+            "step {k}: the loss or its gradient is not finite (loss on ranks {ranks:?}, first parameter {parameter}); \
+             the step was not taken; lower schedule.peak or clip.max, or look at the step's samples"
+        );
+        if let Some(outputs) = &self.outputs {
+            let note = serde_json::json!({
+                "step": k, "seed": self.config.seed, "samples": ids, "ranks": ranks, "parameter": parameter
+            });
+            let file = outputs.note(&format!("nonfinite-step-{k}.json"), &format!("{note:#}\n"))?;
+            text.push_str(&format!(" listed in {}", file.display()));
+        }
+        Ok(text)
     }
 
     /// The mean loss on the validation batches, which are dealt out in consecutive runs; whether it is the lowest
@@ -158,7 +166,7 @@ impl Trainer<'_> {
         let Some(validation) = &self.validation else { return Ok(false) };
         let start = Instant::now();
         status::enter(Phase::Evaluate);
-        let denoiser = self.network.bind(self.state.best_parameters())?;
+        let denoiser = self.network.bind(self.state.evaluation_parameters())?;
         let pass = Pass {
             denoiser: &*denoiser,
             diffusion: &self.config.diffusion,
@@ -191,7 +199,7 @@ impl Trainer<'_> {
     fn log(&mut self, record: &StepRecord, last: bool) -> Result<()> {
         let due = due(self.state.position.step, self.config.log.every, last);
         if let Some(outputs) = &mut self.outputs {
-            outputs.step(self.state.position.step, record);
+            outputs.step(self.state.position.step, record)?;
             if due {
                 outputs.flush(self.state.position.step, record, &self.phases)?;
             }
@@ -202,11 +210,11 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    fn save(&mut self) -> Result<()> {
+    fn save(&mut self, is_best: bool) -> Result<()> {
         let Some(outputs) = &mut self.outputs else { return Ok(()) };
         let (state, config, belonging) = (&self.state, self.config, &self.belonging);
         let layout = &self.layout;
-        self.phases.time(Phase::Save, || outputs.save(state.snapshot(layout, config, belonging)?, state.best))
+        self.phases.time(Phase::Save, || outputs.save(state.snapshot(layout, config, belonging)?, is_best))
     }
 
     fn finish(&mut self) -> Result<()> {

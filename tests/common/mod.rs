@@ -36,6 +36,8 @@ impl Finished {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         let line = self.stderr.lines().any(|line| words.iter().all(|word| line.contains(word)));
         assert!(line, "no line with {words:?} in:\n{}", self.stderr);
+        let errors = self.stderr.lines().filter(|line| line.starts_with("error:")).count();
+        assert_eq!(errors, 1, "one line says what is wrong:\n{}", self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         self
     }

@@ -236,11 +236,11 @@ fn a_state_that_is_not_sound_is_never_saved_and_costs_no_checkpoint() {
     let dir = temporary();
     let keep = retention(2, false);
     let mut writer = Writer::open(dir.path(), keep).unwrap();
-    writer.save(snapshot(1)).unwrap();
+    writer.save(snapshot(1), false).unwrap();
     for step in 2..8 {
         let mut broken = snapshot(step);
         broken.second_moment[36] = f32::NAN;
-        writer.save(broken).unwrap();
+        writer.save(broken, false).unwrap();
         let error = writer.finish().unwrap_err();
         assert!(matches!(error, Error::NonFinite(_)), "{error:?}");
         assert!(error.to_string().contains("second moment: bias: entry 1 is NaN"), "{error}");
@@ -309,7 +309,7 @@ fn the_writer_saves_in_order_and_keeps_what_it_should() {
     let mut writer = Writer::open(dir.path(), retention(2, false)).unwrap();
     let mut told = Vec::new();
     for step in 1..=5 {
-        told.extend(writer.save(snapshot(step)).unwrap().previous);
+        told.extend(writer.save(snapshot(step), false).unwrap().previous);
     }
     told.extend(writer.finish().unwrap());
     assert_eq!(told.iter().map(|saved| saved.step).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
@@ -322,7 +322,7 @@ fn the_file_holds_the_weights_as_they_were_handed_over() {
     let dir = temporary();
     let mut live = snapshot(3);
     let mut writer = Writer::open(dir.path(), retention(1, false)).unwrap();
-    writer.save(live.clone()).unwrap();
+    writer.save(live.clone(), false).unwrap();
     live.parameters.fill(0.0);
     live.state = json!("later");
     let saved = writer.finish().unwrap().unwrap();
@@ -335,8 +335,8 @@ fn a_second_request_waits_for_the_first_and_errors_surface_later() {
     let blocked = dir.path().join("file");
     let mut writer = Writer::open(&blocked, retention(1, false)).unwrap();
     fs::write(&blocked, b"in the way").unwrap();
-    writer.save(snapshot(1)).unwrap();
-    assert!(matches!(writer.save(snapshot(2)), Err(Error::Io { .. })), "the first save failed");
+    writer.save(snapshot(1), false).unwrap();
+    assert!(matches!(writer.save(snapshot(2), false), Err(Error::Io { .. })), "the first save failed");
     assert!(writer.poll().unwrap().is_none(), "the second was not taken");
 
     let pause = std::time::Duration::from_millis(200);
@@ -348,7 +348,7 @@ fn a_second_request_waits_for_the_first_and_errors_surface_later() {
     let mut writer = Writer::open(dir.path(), retention(1, false)).unwrap();
     writer.under_way = Some(slow);
     assert!(writer.poll().unwrap().is_none());
-    let handed = writer.save(snapshot(2)).unwrap();
+    let handed = writer.save(snapshot(2), false).unwrap();
     assert!(handed.waited >= pause / 2 && handed.previous.is_some_and(|saved| saved.step == 1));
     while writer.poll().unwrap().is_none() {}
     assert!(dir.path().join("step-000000002").exists());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Retention, Snapshot, save, sweep};
+use super::{Retention, Snapshot, mark_best, save, sweep};
 use crate::{Error, Result};
 
 /// A checkpoint that was written.
@@ -48,16 +48,16 @@ impl Writer {
     }
 
     /// Hands a snapshot over and returns at once, unless the one before is still being written, which is waited
-    /// for.
+    /// for. `is_best` marks it as the one that retention spares.
     ///
     /// # Errors
     /// What went wrong with the save before; then this snapshot was not taken.
-    pub fn save(&mut self, snapshot: Snapshot) -> Result<Handed> {
+    pub fn save(&mut self, snapshot: Snapshot, is_best: bool) -> Result<Handed> {
         let start = Instant::now();
         let previous = self.finish()?;
         let waited = start.elapsed();
         let (dir, retention) = (self.dir.clone(), self.retention);
-        let thread = Builder::new().name("checkpoint".into()).spawn(move || write(&dir, retention, &snapshot));
+        let thread = Builder::new().name("checkpoint".into()).spawn(move || write(&dir, retention, &snapshot, is_best));
         self.under_way = Some(thread.map_err(Error::io(&self.dir))?);
         Ok(Handed { waited, previous })
     }
@@ -92,9 +92,13 @@ impl Drop for Writer {
     }
 }
 
-fn write(dir: &Path, retention: Retention, snapshot: &Snapshot) -> Result<Saved> {
+fn write(dir: &Path, retention: Retention, snapshot: &Snapshot, is_best: bool) -> Result<Saved> {
     let start = Instant::now();
     let path = save(dir, snapshot)?;
+    // Before retention looks, so that the best is never among those that go.
+    if is_best {
+        mark_best(dir, &path)?;
+    }
     let took = start.elapsed();
     Ok(Saved { step: snapshot.step, path, took, deleted: retention.apply(dir)? })
 }
