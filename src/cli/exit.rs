@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// Turns a program's result into its exit code; an error is printed once, as one line that starts with
 /// `error: ` and holds the chain of its causes.

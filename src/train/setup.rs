@@ -66,8 +66,14 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Config> {
     let loaded = config::load::<Config>(file, overrides)?;
     let origin = loaded.origin("data.path");
     let mut config = loaded.value.resolve(file)?;
-    if let Origin::File(file) = origin {
-        config.data.path = file.parent().unwrap_or(Path::new("")).join(&config.data.path);
+    if !config.data.path.as_os_str().is_empty() {
+        let folder = match &origin {
+            Origin::File(file) => file.parent().unwrap_or(Path::new("")),
+            _ => Path::new(""),
+        };
+        let path = folder.join(&config.data.path);
+        // As it really is where it is there, for the log; a missing one is reported when it is opened.
+        config.data.path = path.canonicalize().or_else(|_| std::path::absolute(&path)).map_err(Error::io(&path))?;
     }
     Ok(config)
 }
