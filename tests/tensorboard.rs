@@ -1,10 +1,13 @@
 //! Event files are read back by TensorBoard itself (`tests/python/read_events.py`).
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use common::python;
 use qsd::train::observe::Metrics;
 use qsd::train::observe::tensorboard::EventWriter;
 use serde_json::{Value, json};
@@ -13,18 +16,6 @@ use serde_json::{Value, json};
 const PNG: &[u8] = include_bytes!("fixtures/observe/pixels.png");
 /// A moment in 2023.
 const TIME: f64 = 1_700_000_000.25;
-
-/// The interpreter that has `tensorboard`.
-fn python() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = std::env::var_os("QSD_PYTHON").map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
-    assert!(
-        python.exists(),
-        "no Python at {}: run tests/run.sh, which makes .venv, or set QSD_PYTHON",
-        python.display()
-    );
-    python
-}
 
 /// What TensorBoard's readers show of a folder.
 fn read(folder: &Path) -> Value {

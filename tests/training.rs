@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use common::{TRAIN, command, finish, inspect, run, train, wait_for};
 
@@ -146,6 +147,45 @@ fn a_signal_stops_the_run_with_its_state_saved() {
 fn first_rank(mpirun: u32) -> u32 {
     let children = fs::read_to_string(format!("/proc/{mpirun}/task/{mpirun}/children")).unwrap();
     children.split_whitespace().next().expect("mpirun has started ranks").parse().unwrap()
+}
+
+#[test]
+fn tensorboard_shows_what_the_log_says() {
+    let folder = tempfile::tempdir().unwrap();
+    train(2, folder.path(), &["train.steps=20"]).success();
+    train(1, folder.path(), &[]).success();
+    let script = common::root().join("tests/python/read_events.py");
+    let read = Command::new(common::python()).arg(script).arg(folder.path().join("tensorboard")).output().unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let shown: serde_json::Value = serde_json::from_slice(&read.stdout).unwrap();
+    let records = records(folder.path());
+    let names =
+        ["train/loss", "train/horizontal", "train/vertical", "train/loss_t_0.4-0.6", "val/loss"].into_iter().chain([
+            "optimizer/learning_rate",
+            "optimizer/gradient_norm",
+            "optimizer/clip_limit",
+            "optimizer/clip_factor",
+            "speed/molecules_per_second",
+            "speed/atoms_per_second",
+            "time/data_wait",
+            "time/forward",
+            "time/backward",
+            "time/all_reduce",
+            "time/optimizer",
+            "time/checkpoint",
+            "memory/resident_gib",
+        ]);
+    for name in names {
+        let logged: Vec<(u64, f32)> = records
+            .iter()
+            .filter_map(|record| Some((record["step"].as_u64()?, record[name].as_f64()? as f32)))
+            .collect();
+        let events = shown["python"][name]["events"].as_array().unwrap_or_else(|| panic!("no {name} in TensorBoard"));
+        let seen: Vec<(u64, f32)> =
+            events.iter().map(|event| (event[0].as_u64().unwrap(), event[2].as_f64().unwrap() as f32)).collect();
+        assert!(!logged.is_empty());
+        assert_eq!(seen, logged, "{name}");
+    }
 }
 
 #[test]

@@ -50,7 +50,8 @@ Exit codes:
   0 done   2 command line or sampler   3 input   4 checkpoint   5 processes   6 not finite   7 file system";
 
 fn main() -> ExitCode {
-    train::process::prepare();
+    // SAFETY: nothing has been started yet.
+    unsafe { train::process::prepare() };
     match distributed::connect() {
         Ok(world) => {
             let outcome = run(&*world);

@@ -66,7 +66,8 @@ struct TrainArgs {
 }
 
 fn main() -> ExitCode {
-    train::process::prepare();
+    // SAFETY: nothing has been started yet.
+    unsafe { train::process::prepare() };
     match distributed::connect() {
         Ok(world) => {
             let outcome = run(&*world);

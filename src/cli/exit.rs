@@ -21,6 +21,7 @@ pub fn exit(result: Result<()>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     #[test]
     fn an_error_is_one_line_without_repetition() {

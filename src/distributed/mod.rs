@@ -30,7 +30,7 @@ pub use solo::Solo;
 /// A member of a group of processes (or threads) that all make the same calls in the same order.
 ///
 /// A call blocks until the members it concerns have made theirs. A member that ended makes the others' calls
-/// fail ([`threads`]) or ends the whole job ([`mpi`]); none waits for ever.
+/// fail ([`threads`]) or ends the whole job ([`mpi`]); none waits for it for ever.
 pub trait Communicator: Send {
     /// This member's number, `0..size`.
     fn rank(&self) -> usize;

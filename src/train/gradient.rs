@@ -7,6 +7,7 @@ use super::metrics::ShardSums;
 use crate::Result;
 use crate::data::Batch;
 use crate::diffusion::{Denoiser, DiffusionConfig, Input, draw, evaluate};
+use crate::distributed::status::{self, Phase};
 use crate::distributed::tree::TreeSum;
 
 /// What one micro-shard's gradient depends on besides the shard.
@@ -32,12 +33,14 @@ impl Pass<'_> {
             return Ok(ShardSums::default());
         }
         let start = Instant::now();
+        status::enter(Phase::Forward);
         let drawn = draw(self.diffusion, self.seed, self.step, batch)?;
         let recording = self.denoiser.record(Input { x_t: &drawn.x_t, t: &drawn.t, condition: &batch.condition })?;
         let evaluation = evaluate(self.diffusion, &drawn, recording.prediction(), self.scale);
         let mut sums = ShardSums::of(&drawn.t, &evaluation, batch.x_1.points().len());
         sums.forward_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
+        status::enter(Phase::Backward);
         recording.backward(&evaluation.gradient, gradient)?;
         sums.backward_seconds = start.elapsed().as_secs_f64();
         Ok(sums)

@@ -1,12 +1,15 @@
 //! What a process must settle about itself before the first tensor is made.
 
-/// Prepares this process; to be called first thing in `main`, while there is one thread.
+/// Prepares this process.
 ///
 /// Tensor operations run on one thread each: cores are used by computing whole micro-shards side by side,
 /// which does not change a bit of the results. And freed memory stays with the process: the system's allocator
 /// would return every large tensor to the kernel, whose fresh pages then cost as much as the arithmetic.
-pub fn prepare() {
-    // SAFETY: called before any other thread exists, so nobody reads the environment meanwhile.
+///
+/// # Safety
+/// To be called first thing in `main`, while there is one thread: it changes the environment.
+pub unsafe fn prepare() {
+    // SAFETY: the caller promises that no other thread exists, so nobody reads the environment meanwhile.
     unsafe {
         std::env::set_var("RAYON_NUM_THREADS", "1");
         std::env::set_var("CANDLE_NUM_THREADS", "1");

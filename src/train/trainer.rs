@@ -108,7 +108,6 @@ impl Trainer<'_> {
     /// Forward and backward over the owned micro-shards.
     fn gradients(&mut self, batches: &StepBatches) -> Result<Vec<ShardSums>> {
         let start = Instant::now();
-        status::enter(Phase::Forward);
         let denoiser = self.network.bind(&self.state.parameters)?;
         let pass = Pass {
             denoiser: &*denoiser,
