@@ -14,13 +14,17 @@
 //! | 1 | [`distributed`] | processes that exchange spans of numbers; the canonical sum |
 //! | 1 | [`random`] | counter-based randomness |
 //! | 1 | [`config`] | YAML with `extends`, overrides and located errors → typed sections |
+//! | 1 | [`cli`] | terminal progress, exit codes |
 //! | 2 | [`data`] | shards on disk → samples in a seeded order → batches |
-//! | 2 | [`cli`] | terminal progress, exit codes |
 //! | 3 | [`diffusion`] | noise, priors, interpolants, the four objectives, samplers; the trait [`diffusion::Denoiser`] |
 //! | 4 | [`model`] | the parameter buffer and the networks that implement the trait |
 //! | 5 | [`train`] | the loop: optimizer, schedule, clipping, EMA, checkpoints, logs |
+//! | 6 | [`sample`] | from a checkpoint to conformers |
 //!
-//! The programs `qsd-train`, `qsd-sample` and `qsd-data` (in `src/bin`) are thin sentences over these rooms.
+//! All of them stand on the ground: [`Error`], one type for every failure, each with its exit code.
+//!
+//! The programs are thin sentences over these rooms (in `src/bin`): `qsd-data` makes, checks and shows data
+//! sets, `qsd-train` trains and shows checkpoints, `qsd-sample` draws conformers.
 
 pub mod chem;
 pub mod cli;

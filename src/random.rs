@@ -6,8 +6,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::geometry::Point;
-
 /// What a random number is for. Numbers of different purposes are independent. The values are part of what
 /// makes a run reproducible: new purposes are appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +41,7 @@ pub fn stream(seed: u64, purpose: Purpose, step: u64, id: u64) -> ChaCha8Rng {
 }
 
 /// `n` points with independent standard normal coordinates.
-pub fn normal_points<const D: usize>(rng: &mut ChaCha8Rng, n: usize) -> Vec<Point<D>> {
+pub fn normal_points<const D: usize>(rng: &mut ChaCha8Rng, n: usize) -> Vec<[f64; D]> {
     (0..n).map(|_| std::array::from_fn(|_| StandardNormal.sample(rng))).collect()
 }
 

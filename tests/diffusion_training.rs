@@ -176,8 +176,8 @@ fn the_quotient_does_not_see_vertical_outputs() {
 fn velocity_and_data_predictions_have_the_same_losses_on_the_one_sided_path() {
     // D = x_t + (1−t) v makes every treatment's residual 1−t times that of the velocity.
     let batch = batch(&[5, 8], &[1, 2]);
-    for treatment in TREATMENTS {
-        let velocity = DiffusionConfig { treatment, loss: Loss::Mse, weight: Weight::Velocity, ..one_sided() };
+    for (treatment, loss) in TREATMENTS.into_iter().flat_map(|treatment| LOSSES.map(|loss| (treatment, loss))) {
+        let velocity = DiffusionConfig { treatment, loss, weight: Weight::Velocity, ..one_sided() };
         let data = DiffusionConfig { prediction: Prediction::Data, ..velocity.clone() };
         let draw = draw(&velocity, 5, 6, &batch).unwrap();
         let v = random_like(&draw.x_t, 4);
@@ -188,7 +188,27 @@ fn velocity_and_data_predictions_have_the_same_losses_on_the_one_sided_path() {
             }
         }
         for (a, b) in evaluate(&velocity, &draw, &v, 1.0).loss.iter().zip(evaluate(&data, &draw, &d, 1.0).loss) {
-            assert!((a - b).abs() < 1e-10 * a, "{treatment:?}: {a} {b}");
+            assert!((a - b).abs() < 1e-10 * a, "{treatment:?} {loss:?}: {a} {b}");
+        }
+    }
+}
+
+#[test]
+fn the_velocity_weight_makes_either_loss_that_of_the_velocity() {
+    // |D − x_1| / √((1−t)² + 10⁻⁵) is |v − u_t| but for the cut-off, and not another power of it.
+    let batch = batch(&[5, 8], &[1, 2]);
+    for loss in LOSSES {
+        let plain = DiffusionConfig { treatment: Treatment::Conventional, loss, ..one_sided() };
+        let data = DiffusionConfig { prediction: Prediction::Data, weight: Weight::Velocity, ..plain.clone() };
+        let mut draw = draw(&plain, 5, 6, &batch).unwrap();
+        draw.t = vec![0.25, 0.75];
+        let v = random_like(&draw.x_t, 4);
+        let errors = |scale: f64| v.with_points(v.points().iter().map(|p| p.map(|c| scale * c)).collect());
+        let d = |remaining: f64| draw.x_1.zip_map(&errors(remaining), |x, e| add(x, e));
+        let velocity = evaluate(&plain, &draw, &draw.u_t.zip_map(&v, |u, e| add(u, e)), 1.0).loss;
+        for (b, remaining) in [0.75, 0.25].into_iter().enumerate() {
+            let found = evaluate(&data, &draw, &d(remaining), 1.0).loss[b];
+            assert!((found / velocity[b] - 1.0).abs() < 2e-4, "{loss:?}: {found} {}", velocity[b]);
         }
     }
 }
@@ -252,6 +272,41 @@ fn draws_have_the_moments_of_their_laws() {
 }
 
 #[test]
+fn an_uncentred_target_keeps_the_mean_of_a_gaussian_prior() {
+    let batch = batch(&[5, 9], &[1, 2]);
+    let mean_of = |b: usize, centre_target: bool, base: DiffusionConfig| {
+        let draw = draw(&DiffusionConfig { centre_target, ..base }, 1, 2, &batch).unwrap();
+        assert!(norm_squared(&centroid(draw.x_t.cloud(b))) < 1e-28, "x_t is centred in any case");
+        norm_squared(&centroid(draw.u_t.cloud(b))).sqrt()
+    };
+    let gaussian_bridge = || DiffusionConfig { interpolant: Interpolant::Bridge, ..one_sided() };
+    for b in 0..2 {
+        for gaussian in [one_sided(), gaussian_bridge()] {
+            assert!(mean_of(b, true, gaussian.clone()) < 1e-13);
+            assert!(mean_of(b, false, gaussian) > 0.1);
+        }
+        // A harmonic sample is centred by itself, and one that is moved onto the data has their mean.
+        for (prior, coupling) in [(Prior::Harmonic, Coupling::Independent), (Prior::Gaussian, Coupling::Aligned)] {
+            assert!(mean_of(b, false, DiffusionConfig { prior, coupling, ..one_sided() }) < 1e-13);
+        }
+    }
+}
+
+#[test]
+fn sampling_starts_from_centred_clouds() {
+    let condition = batch(&[5, 9], &[1, 2]).condition;
+    let sampler = Sampler::new(&SamplerConfig::default(), &one_sided()).unwrap();
+    let mut seen = 0;
+    let observe = &mut |step: Step<'_>| {
+        seen += 1;
+        assert!(step.before.iter().all(|cloud| norm_squared(&centroid(cloud)) < 1e-28));
+        Ok(())
+    };
+    sampler.run(&Pull(1.0), &condition, &[1, 2], 1, observe).unwrap();
+    assert_eq!(seen, 50);
+}
+
+#[test]
 fn aligned_priors_face_their_data_and_rotation_keeps_the_shape() {
     let batch = batch(&[8], &[1]);
     let config = DiffusionConfig { sigma: 0.0, rotate: true, ..DiffusionConfig::default() };
@@ -304,8 +359,6 @@ fn conversions_agree_with_the_closed_form() {
         let of = |conversion: Affine, y: f64| conversion.x + conversion.y * y;
         for (name, found, expected) in [
             ("velocity from data", of(path.velocity_from_data(t), data), velocity),
-            ("data from velocity", of(path.data_from_velocity(t), velocity), data),
-            ("score from data", of(path.score_from_data(t), data), score),
             ("score from velocity", of(path.score_from_velocity(t), velocity), score),
         ] {
             assert!((found - expected).abs() < 1e-12 * expected.abs().max(1.0), "{name} at {t}: {found} {expected}");
@@ -350,6 +403,12 @@ fn contradictory_samplers_are_refused() {
     let (base, sde) = (SamplerConfig::default, SamplerKind::Sde);
     for (key, config) in [
         ("steps", SamplerConfig { steps: 0, ..base() }),
+        ("steps", SamplerConfig { steps: 1_000_001, ..base() }),
+        ("steps", SamplerConfig { steps: usize::MAX, ..base() }),
+        // The last times are 1 in f64, where the velocity of a predicted x_1 is infinite.
+        ("grid_power", SamplerConfig { grid: Grid::Log, grid_power: 20.0, ..base() }),
+        ("grid_power", SamplerConfig { grid: Grid::Log, grid_power: 1e-300, ..base() }),
+        ("grid_power", SamplerConfig { grid: Grid::Power, grid_power: 1000.0, ..base() }),
         ("gamma", SamplerConfig { gamma: f64::NAN, ..base() }),
         ("grid_power", SamplerConfig { grid_power: 0.0, ..base() }),
         ("eta_max", SamplerConfig { eta_max: Some(-1.0), ..base() }),
@@ -358,6 +417,10 @@ fn contradictory_samplers_are_refused() {
     ] {
         let message = config.validate(&DiffusionConfig::default()).unwrap_err().to_string();
         assert!(message.contains(key), "{message}");
+    }
+    for (grid, grid_power, steps) in [(Grid::Uniform, 2.0, 1_000_000), (Grid::Power, 3.0, 1000), (Grid::Log, 4.0, 400)]
+    {
+        SamplerConfig { grid, grid_power, steps, ..base() }.validate(&DiffusionConfig::default()).unwrap();
     }
     SamplerConfig { kind: sde, ..base() }.validate(&one_sided()).unwrap();
     let af3 = DiffusionConfig { treatment: Treatment::Af3, ..DiffusionConfig::default() };

@@ -2,9 +2,7 @@
 
 use proptest::prelude::*;
 use qsd::geometry::vector::{add, combine, cross, dot, norm_squared, scale, sub};
-use qsd::geometry::{
-    Group, Inertia, Point, Se3, So2, Translations, Trivial, inertia, kabsch, rotate, rotation_from_quaternion,
-};
+use qsd::geometry::{Group, Point, Se3, So2, Translations, Trivial, inertia, kabsch, rotate, rotation_from_quaternion};
 
 type Cloud = Vec<Point>;
 
@@ -234,7 +232,6 @@ fn collinear_clouds_lose_five_dimensions() {
         let x = centred(&collinear(n));
         assert!((rank(&x) - (3.0 * n as f64 - 5.0)).abs() < 1e-9, "{n}: {}", rank(&x));
         assert!((inner(&Se3.mean_curvature(&x, 0.0), &x) + 2.0).abs() < 1e-9);
-        assert_eq!(Inertia::new(&x).rank(), 2);
         assert_close(&projected(&x, &x), &x, 1e-12);
     }
 }
@@ -259,9 +256,9 @@ fn almost_collinear_as_read_in_f32_counts_as_collinear() {
     let far = [17.3, -23.7, 31.1];
     let x: Cloud = collinear(7).iter().map(|p| add(p, &far).map(|c| f64::from(c as f32))).collect();
     assert!(aspect(&x) > 0.0 && aspect(&x) < 1e-12, "off the line by rounding: {:e}", aspect(&x));
-    assert_eq!(Inertia::new(&x).rank(), 2);
+    assert!((rank(&x) - 16.0).abs() < 1e-9, "two rotations move a line: {}", rank(&x));
     let bent = [[-1.2, 0.0, 0.0], [0.0, 0.01, 0.0], [1.2, 0.0, 0.0]];
-    assert_eq!(Inertia::new(&bent).rank(), 3, "a bend of half a degree is a shape");
+    assert!((rank(&bent) - 3.0).abs() < 1e-9, "a bend of half a degree is a shape: {}", rank(&bent));
 }
 
 #[test]

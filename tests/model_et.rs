@@ -198,7 +198,8 @@ fn initial_values_follow_their_laws() {
     let values = network.initialize(7);
     assert_eq!(values, network.initialize(7));
     assert_ne!(values, network.initialize(8));
-    let of = |name: &str| &values[network.layout().span(&format!("network.{name}")).unwrap().range.clone()];
+    let span = |name: &str| network.layout().spans().iter().find(|span| span.name == format!("network.{name}"));
+    let of = |name: &str| &values[span(name).unwrap().range.clone()];
     let layer = |name: &str| of(&format!("representation_model.attention_layers.0.{name}"));
     let uniform = |values: &[f32], bound: f64| {
         let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
@@ -310,6 +311,14 @@ fn inputs_that_do_not_fit_are_refused() {
     assert!(denoiser.predict(Input { x_t: &nothing, t: &[], condition: &condition }).is_err());
     assert!(matches!(case.network(DType::F32).denoiser(&[0.0]), Err(Error::Checkpoint(_))));
     assert!(matches!(EtNetwork::new(EtConfig::default(), DType::BF16), Err(Error::Config(_))));
+    // Such as a forged checkpoint could state. The last is within each key's own limit.
+    for config in [
+        EtConfig { hidden: 1 << 62, ..EtConfig::default() },
+        EtConfig { layers: 1 << 40, ..EtConfig::default() },
+        EtConfig { hidden: 16384, layers: 1024, ..EtConfig::default() },
+    ] {
+        assert!(matches!(EtNetwork::new(config, DType::F32), Err(Error::Config(_))));
+    }
 }
 
 /// Several threads, each with a small stack, walk a deep network at once; all get the same bits as one alone.

@@ -60,8 +60,6 @@ fn intermediates(case: &Case, dtype: DType) -> BTreeMap<String, Vec<f64>> {
         let tensor = match name {
             // Axis first here, atoms first there.
             _ if tensor.rank() == 3 => tensor.transpose(0, 1).unwrap(),
-            // The same in all channels here, one number there.
-            _ if name.starts_with("edge_dir") => tensor.narrow(1, 0, 1).unwrap(),
             _ => tensor.clone(),
         };
         seen.insert(name.to_owned(), numbers(&tensor));

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::Origin;
 use super::failure::{Failure, Fault, clip, dotted};
 use super::locate::{Target, locate};
 use super::node::{Node, Step};
@@ -26,11 +27,11 @@ const EXTENDS: &str = "extends";
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     pub(super) tree: Node,
-    origin: Origin,
+    source: Source,
 }
 
 #[derive(Clone, Debug)]
-enum Origin {
+enum Source {
     File { path: PathBuf, text: String },
     Override { written: String, key: Vec<Step> },
 }
@@ -51,35 +52,46 @@ impl Layer {
         let value = Node::parse(value).map_err(|error| refuse(&format!("not YAML: {}", without_place(&error))))?;
         let tree = key.iter().rfold(value, |node, name| Node::Map(BTreeMap::from([(name.to_string(), node)])));
         let key = key.into_iter().map(|name| Step::Key(name.to_owned())).collect();
-        Ok(Layer { tree, origin: Origin::Override { written: written.to_owned(), key } })
+        Ok(Layer { tree, source: Source::Override { written: written.to_owned(), key } })
     }
 
     /// A layer whose text is at hand; `path` says where it is from.
     pub(super) fn from_text(path: &Path, text: String) -> Result<Self> {
-        Ok(Layer { tree: parse(path, &text)?, origin: Origin::File { path: path.to_path_buf(), text } })
+        Ok(Layer { tree: parse(path, &text)?, source: Source::File { path: path.to_path_buf(), text } })
     }
 
     /// The file's path, if the layer is a file.
     pub(super) fn file(&self) -> Option<&Path> {
-        match &self.origin {
-            Origin::File { path, .. } => Some(path),
-            Origin::Override { .. } => None,
+        match &self.source {
+            Source::File { path, .. } => Some(path),
+            Source::Override { .. } => None,
         }
+    }
+
+    /// Where the key at the end of a path has its value from once this layer is laid over others; `None` if
+    /// that is as before.
+    pub(super) fn origin(&self, path: &[Step]) -> Option<Origin> {
+        if self.tree.get(path).is_some() {
+            return Some(self.file().map_or(Origin::Override, |file| Origin::File(file.to_path_buf())));
+        }
+        // Where a section that held the key is now null, the key is gone.
+        let nearest = (0..path.len()).filter_map(|depth| self.tree.get(&path[..depth])).next_back();
+        nearest.filter(|section| !matches!(section, Node::Map(_))).map(|_| Origin::Default)
     }
 
     /// The whole key, if the layer is an override.
     pub(super) fn override_key(&self) -> Option<&[Step]> {
-        match &self.origin {
-            Origin::File { .. } => None,
-            Origin::Override { key, .. } => Some(key),
+        match &self.source {
+            Source::File { .. } => None,
+            Source::Override { key, .. } => Some(key),
         }
     }
 
     /// What to call the layer.
     pub(super) fn name(&self) -> String {
-        match &self.origin {
-            Origin::File { path, .. } => path.display().to_string(),
-            Origin::Override { written, .. } => format!("override `{}`", clip(written)),
+        match &self.source {
+            Source::File { path, .. } => path.display().to_string(),
+            Source::Override { written, .. } => format!("override `{}`", clip(written)),
         }
     }
 
@@ -89,9 +101,9 @@ impl Layer {
             Fault::UnknownKey { .. } | Fault::MissingKey(_) => Target::Key,
             _ => Target::Value,
         };
-        match &self.origin {
-            Origin::File { path, text } => at(path, locate(text, &failure.path, target)),
-            Origin::Override { .. } => self.name(),
+        match &self.source {
+            Source::File { path, text } => at(path, locate(text, &failure.path, target)),
+            Source::Override { .. } => self.name(),
         }
     }
 }
@@ -126,7 +138,7 @@ fn read_file(
     }
     chain.pop();
     known.push(canonical);
-    layers.push(Layer { tree, origin: Origin::File { path: path.to_path_buf(), text } });
+    layers.push(Layer { tree, source: Source::File { path: path.to_path_buf(), text } });
     Ok(())
 }
 

@@ -49,16 +49,48 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Result};
 use failure::Failure;
 use layer::Layer;
-use node::Node;
+use node::{Node, Step};
 
 /// A configuration and where it came from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Loaded<T> {
     /// The configuration.
     pub value: T,
     /// Every file that was read, in the order in which they were laid over each other: the bases first, the
     /// file that was asked for last.
     pub files: Vec<PathBuf>,
+    /// The files, then the overrides.
+    layers: Vec<Layer>,
+}
+
+/// Who gave a key its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody: it has its default.
+    Default,
+    /// This file, the last of those that set it.
+    File(PathBuf),
+    /// An override.
+    Override,
+}
+
+impl<T> Loaded<T> {
+    /// Where a plain value was set, by its full key, such as `data.path`.
+    pub fn origin(&self, key: &str) -> Origin {
+        let path: Vec<Step> = key.split('.').map(|name| Step::Key(name.to_owned())).collect();
+        self.layers.iter().rev().find_map(|layer| layer.origin(&path)).unwrap_or(Origin::Default)
+    }
+}
+
+impl Origin {
+    /// The path that a value of this origin means: relative to the file that states it, and in an override or
+    /// a default to the current folder.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        match self {
+            Origin::File(file) => file.parent().unwrap_or(Path::new("")).join(path),
+            Origin::Override | Origin::Default => path.to_path_buf(),
+        }
+    }
 }
 
 /// Reads a configuration: the file at `path`, laid over the files it extends, then the `overrides` of the
@@ -73,7 +105,8 @@ where
     let files = layer::read_files(path.as_ref())?;
     let overrides = overrides.iter().map(|text| Layer::from_override(text)).collect::<Result<Vec<_>>>()?;
     let value = resolve(&files, &overrides)?;
-    Ok(Loaded { value, files: files.iter().filter_map(Layer::file).map(Path::to_path_buf).collect() })
+    let layers = [files, overrides].concat();
+    Ok(Loaded { value, files: layers.iter().filter_map(Layer::file).map(Path::to_path_buf).collect(), layers })
 }
 
 /// A configuration with overrides laid over it: for one that does not come from a file of its own, but from

@@ -120,6 +120,59 @@ fn bases_lie_below_and_overrides_above() {
 }
 
 #[test]
+fn the_origin_of_a_key_is_the_last_to_set_it() {
+    let files = [
+        ("bases/deep/root.yaml", "seed: 1\nname: root\ntrain: {steps: 10, clip: 1}\nsampler: {count: 5}\n"),
+        ("bases/mid.yaml", "extends: deep/root.yaml\nname: mid\ntrain: {learning_rate: 1e-3}\n"),
+        ("bases/side.yaml", "extends: [deep/root.yaml]\nprior: {harmonic: {alpha: 0.1}}\n"),
+        ("run.yaml", "extends: [bases/mid.yaml, bases/side.yaml]\nsampler: null\ntrain:\n  steps: 20\n"),
+    ];
+    let (folder, loaded) = load_files(&files, &["train.betas=[0.8, 0.9]", "seed=9"]);
+    let loaded = loaded.unwrap();
+    let file = |name: &str| Origin::File(folder.path().join(name));
+    for (key, expected) in [
+        ("seed", Origin::Override),
+        ("train.betas", Origin::Override),
+        ("train.steps", file("run.yaml")),
+        ("train.learning_rate", file("bases/mid.yaml")),
+        ("train.clip", file("bases/deep/root.yaml")),
+        ("name", file("bases/mid.yaml")),
+        ("prior.harmonic.alpha", file("bases/side.yaml")),
+        ("sampler", file("run.yaml")),
+        // Taken away with its section.
+        ("sampler.count", Origin::Default),
+        ("model.width", Origin::Default),
+        ("nothing.of.this", Origin::Default),
+    ] {
+        let found = loaded.origin(key);
+        let same = match (&found, &expected) {
+            (Origin::File(a), Origin::File(b)) => a.canonicalize().unwrap() == b.canonicalize().unwrap(),
+            (found, expected) => found == expected,
+        };
+        assert!(same, "{key}: {found:?}, expected {expected:?}");
+    }
+    // Given again after it was taken away.
+    let (_folder, loaded) = load_files(&files, &["sampler.count=2"]);
+    assert_eq!(loaded.unwrap().origin("sampler.count"), Origin::Override);
+}
+
+#[test]
+fn a_relative_path_is_relative_to_the_file_that_states_it() {
+    let files = [("bases/base.yaml", "name: sets/qm9\n"), ("run.yaml", "extends: bases/base.yaml\n")];
+    let located = |overrides: &[&str]| {
+        let (folder, loaded) = load_files(&files, overrides);
+        let loaded = loaded.unwrap();
+        let path = loaded.origin("name").locate(Path::new(&loaded.value.name));
+        path.strip_prefix(folder.path()).map(Path::to_path_buf).unwrap_or(path)
+    };
+    assert_eq!(located(&[]), Path::new("bases/sets/qm9"));
+    assert_eq!(located(&["name=sets/qm9"]), Path::new("sets/qm9"));
+    assert_eq!(located(&["name=/sets/qm9"]), Path::new("/sets/qm9"));
+    assert_eq!(Origin::File("run.yaml".into()).locate(Path::new("sets")), Path::new("sets"));
+    assert_eq!(Origin::File("a/run.yaml".into()).locate(Path::new("/sets")), Path::new("/sets"));
+}
+
+#[test]
 fn empty_files_and_sections_say_nothing() {
     for text in ["", "\n\n", "# only a comment\n", "---\n", "{}", "\u{feff}"] {
         assert_eq!(value(&[("run.yaml", text)], &[]), Run::default(), "{text:?}");
@@ -252,6 +305,28 @@ fn overrides_are_refused_by_name() {
         assert_eq!(message, format!("override `{written}`: {expected}"));
     }
     assert!(error(&[("run.yaml", "")], &[&format!("{}=1", "a.".repeat(50_000) + "a")]).contains("expected a key"));
+}
+
+#[test]
+fn a_value_of_another_source_takes_overrides() {
+    let source = Path::new("checkpoints/step-7");
+    let lay = |value: &Run, overrides: &[&str]| {
+        let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
+        with_overrides(value, source, &overrides)
+    };
+    let saved = Run { seed: 3, model: Model::Deep { width: 3, depth: -1 }, ..Run::default() };
+    assert_eq!(lay(&saved, &[]).unwrap(), saved);
+    let expected = Run { model: Model::Deep { width: 5, depth: -1 }, layers: vec![1, 2], ..saved.clone() };
+    assert_eq!(lay(&saved, &["model.width=5", "layers=[1, 2]"]).unwrap(), expected);
+    let error = |overrides: &[&str]| lay(&saved, overrides).unwrap_err().to_string();
+    assert_eq!(
+        error(&["seed=1", "train.stpes=3"]),
+        "override `train.stpes=3`: train.stpes: unknown key; did you mean `train.steps`?"
+    );
+    // What an override makes impossible in the source is said of the source.
+    let message = error(&["model.kind=plain"]);
+    assert!(message.starts_with("checkpoints/step-7:"), "{message}");
+    assert!(message.contains("model.depth: unknown key; the keys here are model.width"), "{message}");
 }
 
 #[test]

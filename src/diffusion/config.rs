@@ -37,7 +37,9 @@ pub struct DiffusionConfig {
     /// The weight w(t) of a cloud's loss.
     pub weight: Weight,
     /// Whether the target `x_1 − x_0 + …` is centred, as the prediction of a centred network is. ET-Flow
-    /// leaves the prior sample's mean in it, which no prediction can match; `false` reproduces that.
+    /// leaves the prior sample's mean in it, which no prediction can match; `false` reproduces that. It makes
+    /// a difference only for a predicted velocity with `prior: gaussian` and `coupling: independent`, and not
+    /// under the treatment `quotient`: elsewhere there is no mean to leave, or the loss does not see it.
     pub centre_target: bool,
     /// Whether each x_1 is turned by a random rotation first. Needed by networks that are not equivariant.
     pub rotate: bool,
@@ -142,13 +144,14 @@ pub enum Loss {
     Mse,
 }
 
-/// The weight w(t).
+/// The weight w(t), which multiplies |r_n|²; |r_n| is multiplied by its root, so that either loss is that of
+/// the residual √w r_n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weight {
     /// w = 1.
     Constant,
-    /// The squared error counts as the error of the velocity, cut off near t = 1:
+    /// The error counts as that of the velocity, cut off near t = 1:
     /// w = 1/((1−t)² + 10⁻⁵) for a predicted x_1, (1−t)²/((1−t)² + 10⁻⁵) for a predicted velocity.
     Velocity,
 }

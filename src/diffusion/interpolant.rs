@@ -87,20 +87,7 @@ impl GaussianPath {
         Affine { x: half_rate / variance, y: (variance - half_rate * t) / variance }
     }
 
-    /// E[x_1|x_t] from v = E[u_t|x_t], the inverse of the above.
-    pub fn data_from_velocity(&self, t: f64) -> Affine {
-        let (variance, half_rate) = self.variance(t);
-        let d = variance - half_rate * t;
-        Affine { x: -half_rate / d, y: variance / d }
-    }
-
-    /// `∇ log p_t = −(x − t D)/α̂²`, t < 1; Å⁻¹.
-    pub fn score_from_data(&self, t: f64) -> Affine {
-        let (variance, _) = self.variance(t);
-        Affine { x: -1.0 / variance, y: t / variance }
-    }
-
-    /// `∇ log p_t = (x − t v)/(α̂ (α̂̇ t − α̂))`, t < 1; Å⁻¹.
+    /// `∇ log p_t = (x − t v)/(α̂ (α̂̇ t − α̂))` from v = E[u_t|x_t], t < 1; Å⁻¹.
     pub fn score_from_velocity(&self, t: f64) -> Affine {
         let (variance, half_rate) = self.variance(t);
         let d = half_rate * t - variance;

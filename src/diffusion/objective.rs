@@ -19,7 +19,7 @@ pub struct Evaluation {
     pub gradient: Clouds,
 }
 
-/// The loss `w(t) mean_n ℓ(r_n)`, ℓ(r) = |r| or |r|², of each cloud's residual
+/// The loss `mean_n ℓ(√w(t) r_n)`, ℓ(r) = |r| or |r|², of each cloud's residual
 ///
 /// | treatment | predicted x_1 | predicted velocity |
 /// |---|---|---|
@@ -159,12 +159,16 @@ fn mean_loss(loss: Loss, residual: &[Point]) -> (f64, Vec<Point>) {
     }
 }
 
-/// w(t).
+/// The factor of a cloud's loss: w(t), or its root where the error is not squared.
 fn weight(config: &DiffusionConfig, t: f64) -> f64 {
     let squared = (1.0 - t) * (1.0 - t);
-    match (config.weight, config.prediction) {
+    let weight = match (config.weight, config.prediction) {
         (Weight::Constant, _) => 1.0,
         (Weight::Velocity, Prediction::Data) => 1.0 / (squared + 1e-5),
         (Weight::Velocity, Prediction::Velocity) => squared / (squared + 1e-5),
+    };
+    match config.loss {
+        Loss::Mse => weight,
+        Loss::Norm => weight.sqrt(),
     }
 }

@@ -10,7 +10,8 @@ use crate::geometry::{Clouds, Point};
 use crate::random::normal_points;
 use crate::{Error, Result};
 
-/// A centred prior sample x_0 for cloud `b` of the condition, Å.
+/// A prior sample x_0 for cloud `b` of the condition, Å. A harmonic one has its mean at the origin, a Gaussian
+/// one wherever its points happen to have it.
 pub fn prior_sample(
     config: &DiffusionConfig,
     condition: &Condition,
@@ -19,16 +20,14 @@ pub fn prior_sample(
 ) -> Result<Vec<Point>> {
     let n = condition.offsets[b + 1] - condition.offsets[b];
     let noise = normal_points(rng, n);
-    let mut x = match config.prior {
+    let x = match config.prior {
         Prior::Gaussian => noise,
         Prior::Harmonic => HarmonicPrior::new(n, &bonds_of(condition, b)?)?.transform(&noise),
     };
-    centre(&mut x);
-    x.iter_mut().for_each(|p| *p = scale(config.prior_scale, p));
-    Ok(x)
+    Ok(x.iter().map(|p| scale(config.prior_scale, p)).collect())
 }
 
-/// The prior samples of several clouds, each from its own generator.
+/// The prior samples of several clouds, each from its own generator and centred: where sampling starts.
 pub(super) fn prior_samples(
     config: &DiffusionConfig,
     condition: &Condition,
@@ -37,7 +36,7 @@ pub(super) fn prior_samples(
     let clouds = condition.offsets.len().saturating_sub(1);
     let samples = (0..clouds).map(|b| prior_sample(config, condition, b, &mut rng_of(b)));
     let samples: Vec<Vec<Point>> = samples.collect::<Result<_>>()?;
-    Ok(Clouds::from_clouds(samples.iter().map(Vec::as_slice)))
+    Ok(Clouds::from_clouds(samples.iter().map(Vec::as_slice)).centred())
 }
 
 /// The bonds of cloud `b`, in its own point numbers.

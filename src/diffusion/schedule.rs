@@ -1,9 +1,14 @@
 //! The section `sampler` of a configuration: how a prior sample is carried to the data.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::config::{DiffusionConfig, Treatment, non_negative, positive};
 use crate::{Error, Result};
+
+/// The most steps; the times of all are held in memory.
+const MAX_STEPS: usize = 1_000_000;
 
 /// How samples are drawn. The defaults are ET-Flow's 50 Euler steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,11 +16,11 @@ use crate::{Error, Result};
 pub struct SamplerConfig {
     /// Deterministic or stochastic.
     pub kind: SamplerKind,
-    /// How many times the network is evaluated.
+    /// How many times the network is evaluated, up to 1,000,000.
     pub steps: usize,
     /// Where the steps lie between t = 0 and t = 1.
     pub grid: Grid,
-    /// The exponent p of the grids `power` and `log`.
+    /// The exponent p of the grids `power` and `log`. Refused where times become equal in f64.
     pub grid_power: f64,
     /// γ of the `sde`: 1 samples the learned law as steps get small, less trades diversity for likelihood,
     /// 0 leaves the drift alone.
@@ -127,10 +132,11 @@ impl SamplerConfig {
     /// Refuses values out of range, and samplers that the diffusion does not allow.
     pub fn validate(&self, diffusion: &DiffusionConfig) -> Result<()> {
         diffusion.validate()?;
-        if self.steps == 0 {
-            return Err(Error::Config("sampler.steps: expected at least 1, found 0".into()));
+        if !(1..=MAX_STEPS).contains(&self.steps) {
+            return Err(Error::Config(format!("sampler.steps: expected 1 to {MAX_STEPS}, found {}", self.steps)));
         }
         positive("sampler.grid_power", self.grid_power)?;
+        self.validate_times()?;
         non_negative("sampler.gamma", self.gamma)?;
         non_negative("sampler.sde_until", self.sde_until)?;
         self.eta_max.map_or(Ok(()), |max| positive("sampler.eta_max", max))?;
@@ -148,5 +154,23 @@ impl SamplerConfig {
             ));
         }
         Ok(())
+    }
+
+    /// The times must increase: then all but the last are below 1, where velocity and score are finite.
+    fn validate_times(&self) -> Result<()> {
+        let times = self.times();
+        // NaN is not less than anything.
+        let stuck = times.windows(2).position(|pair| pair[0].partial_cmp(&pair[1]) != Some(Ordering::Less));
+        stuck.map_or(Ok(()), |k| {
+            Err(Error::Config(format!(
+                "sampler.grid_power: with {} and {} steps the times {k} and {} are {} and {}, but each must be later \
+                 than the one before; choose an exponent nearer 1, or fewer steps",
+                self.grid_power,
+                self.steps,
+                k + 1,
+                times[k],
+                times[k + 1]
+            )))
+        })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::vector::centre;
+
 /// A point or tangent vector in `D` dimensions; lengths are in Å, computed in f64 whatever a network uses.
 pub type Point<const D: usize = 3> = [f64; D];
 
@@ -83,6 +85,12 @@ impl<const D: usize> Clouds<D> {
     /// All points, to change.
     pub fn points_mut(&mut self) -> &mut [Point<D>] {
         &mut self.points
+    }
+
+    /// The clouds, each moved so that its mean is the origin.
+    pub fn centred(mut self) -> Self {
+        (0..self.len()).for_each(|b| centre(self.cloud_mut(b)));
+        self
     }
 
     /// Applies `f` to each pair of corresponding points.

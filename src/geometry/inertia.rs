@@ -29,18 +29,18 @@ pub fn inertia(x: &[Point]) -> [[f64; 3]; 3] {
 /// A cloud seen from its centroid in units of its own size, and the principal axes and inverse moments of
 /// its inertia matrix there. The units keep squares finite whatever the coordinates are.
 #[derive(Clone, Debug)]
-pub struct Inertia {
+pub(super) struct Inertia {
     /// The points from their centroid, in units of `size`.
-    pub points: Vec<Point>,
+    pub(super) points: Vec<Point>,
     /// The largest absolute coordinate from the centroid, Å. NaN or infinite if a coordinate is.
-    pub size: f64,
+    pub(super) size: f64,
     axes: Matrix3<f64>,
     inverse_moments: Vector3<f64>,
 }
 
 impl Inertia {
     /// Decomposes K(x) about the centroid.
-    pub fn new(x: &[Point]) -> Self {
+    pub(super) fn new(x: &[Point]) -> Self {
         let centroid = centroid(x);
         let mut points: Vec<Point> = x.iter().map(|p| sub(p, &centroid)).collect();
         let size = largest_coordinate(&points);
@@ -53,7 +53,7 @@ impl Inertia {
     }
 
     /// K⁺ a in units of `size⁻²`: the angular velocity of the angular momentum `a`.
-    pub fn solve(&self, a: &Point) -> Point {
+    pub(super) fn solve(&self, a: &Point) -> Point {
         let along = self.axes.tr_mul(&Vector3::from(*a));
         (self.axes * along.component_mul(&self.inverse_moments)).into()
     }
@@ -61,18 +61,13 @@ impl Inertia {
     /// `(tr(K⁺) I − K⁺) x` for a point `x` in units of `size`, with `spread` (Å²) added to every moment that
     /// counts. Along principal axis i the coefficient is `Σ_{j≠i} 1/k_j`, summed as such: no difference of
     /// large numbers.
-    pub fn repel(&self, x: &Point, spread: f64) -> Point {
+    pub(super) fn repel(&self, x: &Point, spread: f64) -> Point {
         // Divided twice: the square of a tiny size would vanish.
         let spread = spread / self.size / self.size;
         let inverse = self.inverse_moments.map(|i| if i > 0.0 { 1.0 / (1.0 / i + spread) } else { 0.0 });
         let others = Vector3::new(inverse[1] + inverse[2], inverse[0] + inverse[2], inverse[0] + inverse[1]);
         let along = self.axes.tr_mul(&Vector3::from(*x));
         (self.axes * along.component_mul(&others)).into()
-    }
-
-    /// How many independent rotations move the cloud: 3 in general, 2 if it is collinear, 0 for one point.
-    pub fn rank(&self) -> usize {
-        self.inverse_moments.iter().filter(|&&inverse| inverse > 0.0).count()
     }
 }
 

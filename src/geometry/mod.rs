@@ -9,5 +9,5 @@ pub mod vector;
 
 pub use clouds::{Clouds, Point};
 pub use group::{Group, Se3, So2, Translations, Trivial};
-pub use inertia::{Inertia, inertia};
+pub use inertia::inertia;
 pub use rotation::{Rotation, rotate, rotation_from_quaternion};

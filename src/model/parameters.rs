@@ -35,11 +35,6 @@ impl Layout {
         &self.spans
     }
 
-    /// The span of that name, if there is one.
-    pub fn span(&self, name: &str) -> Option<&Span> {
-        self.spans.iter().find(|span| span.name == name)
-    }
-
     /// Length of the whole buffer: the number of scalars.
     pub fn len(&self) -> usize {
         self.len

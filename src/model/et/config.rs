@@ -7,20 +7,20 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EtConfig {
-    /// Channels per atom, H: even, and a multiple of `heads`.
+    /// Channels per atom, H: even, a multiple of `heads`, up to 16384.
     pub hidden: usize,
-    /// Number of attention layers.
+    /// Number of attention layers, up to 1024.
     pub layers: usize,
-    /// Attention heads, h.
+    /// Attention heads, h, up to 4096.
     pub heads: usize,
-    /// Radial basis functions of the squared distance, K.
+    /// Radial basis functions of the squared distance, K, up to 4096.
     pub rbf: usize,
     /// Atoms within this distance are neighbours, Å. (The filters act on squared distances, so that attention
     /// itself ends at its square root.)
     pub cutoff: f64,
-    /// The cap on neighbours per atom, for the graph rules that have one.
+    /// The cap on neighbours per atom, for the graph rules that have one, up to 4096.
     pub max_neighbours: usize,
-    /// Rows of the element tables: atomic numbers must be below.
+    /// Rows of the element tables: atomic numbers must be below. Up to 256.
     pub max_z: usize,
     /// Whether messages may contain cross products. With them the network tells a molecule from its mirror
     /// image (SO(3)); without, it is blind to handedness (O(3)).
@@ -52,16 +52,18 @@ impl Default for EtConfig {
 impl EtConfig {
     /// Checks what the types cannot: [`Error::Config`] names the key, its value and what is allowed.
     pub fn validate(&self) -> Result<()> {
-        for (key, value, least) in [
-            ("hidden", self.hidden, 2),
-            ("layers", self.layers, 1),
-            ("heads", self.heads, 1),
-            ("rbf", self.rbf, 2),
-            ("max_neighbours", self.max_neighbours, 1),
-            ("max_z", self.max_z, 2),
+        // Far beyond any use; a number from a damaged or forged file must not ask for all memory.
+        for (key, value, allowed) in [
+            ("hidden", self.hidden, 2..=16384),
+            ("layers", self.layers, 1..=1024),
+            ("heads", self.heads, 1..=4096),
+            ("rbf", self.rbf, 2..=4096),
+            ("max_neighbours", self.max_neighbours, 1..=4096),
+            ("max_z", self.max_z, 2..=256),
         ] {
-            if value < least {
-                return Err(Error::Config(format!("model: {key} is {value}, but must be at least {least}")));
+            if !allowed.contains(&value) {
+                let (least, most) = allowed.into_inner();
+                return Err(Error::Config(format!("model: {key} is {value}, but must be {least} to {most}")));
             }
         }
         if !self.hidden.is_multiple_of(self.heads) || !self.hidden.is_multiple_of(2) {
@@ -102,6 +104,12 @@ mod tests {
             (EtConfig { layers: 0, ..Default::default() }, "layers is 0"),
             (EtConfig { cutoff: f64::NAN, ..Default::default() }, "cutoff is NaN"),
             (EtConfig { cutoff: 0.0, ..Default::default() }, "cutoff is 0"),
+            (EtConfig { hidden: 16386, ..Default::default() }, "hidden is 16386"),
+            (EtConfig { hidden: usize::MAX - 7, ..Default::default() }, "hidden is"),
+            (EtConfig { layers: 1025, ..Default::default() }, "layers is 1025"),
+            (EtConfig { rbf: 4097, ..Default::default() }, "rbf is 4097"),
+            (EtConfig { max_neighbours: 4097, ..Default::default() }, "max_neighbours is 4097"),
+            (EtConfig { max_z: 257, ..Default::default() }, "max_z is 257"),
         ];
         for (config, part) in refused {
             let message = config.validate().unwrap_err().to_string();

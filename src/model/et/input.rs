@@ -5,7 +5,8 @@ use candle_core::{DType, Device, Tensor};
 use super::EtConfig;
 use crate::data::{Condition, NUM_FEATURES};
 use crate::diffusion::Input;
-use crate::geometry::{Clouds, Point};
+use crate::geometry::Point;
+use crate::geometry::vector::{norm_squared, sub};
 use crate::model::graph::Edges;
 use crate::{Error, Result};
 
@@ -42,7 +43,7 @@ pub(super) struct EdgeTensors {
     pub(super) decay: Tensor,
     /// C(D) = (cos(π D / cutoff) + 1)/2 for D < cutoff, else 0; (E, 1).
     pub(super) envelope: Tensor,
-    /// u = (x_j − x_i) / max(D, 0.01) in 1/Å, per axis, the same in all channels: (E, H).
+    /// u = (x_j − x_i) / max(D, 0.01) in 1/Å, per axis, (E, 1).
     pub(super) direction: [Tensor; 3],
 }
 
@@ -50,7 +51,7 @@ impl Prepared {
     pub(super) fn new(config: &EtConfig, dtype: DType, input: Input<'_>) -> Result<Self> {
         check(config, input)?;
         let condition = input.condition;
-        let positions = centred(input.x_t);
+        let positions = input.x_t.clone().centred();
         let rounded: Vec<[f32; 3]> = positions.points().iter().map(|x| x.map(|c| c as f32)).collect();
         let edges = config.neighbourhood().edges(positions.offsets(), &rounded, &condition.bonds);
         let atoms = rounded.len();
@@ -74,12 +75,12 @@ impl EdgeTensors {
     fn new(config: &EtConfig, dtype: DType, edges: Edges, positions: &[Point]) -> Result<Self> {
         let len = edges.len();
         let pairs = edges.sources.iter().zip(&edges.targets);
-        let r: Vec<Point> = pairs.map(|(&j, &i)| difference(positions[j as usize], positions[i as usize])).collect();
-        let d2: Vec<f64> = r.iter().map(|r| r.iter().map(|c| c * c).sum()).collect();
+        let r: Vec<Point> = pairs.map(|(&j, &i)| sub(&positions[j as usize], &positions[i as usize])).collect();
+        let d2: Vec<f64> = r.iter().map(norm_squared).collect();
         let column = |f: &dyn Fn(f64) -> f64| matrix(d2.iter().map(|&d| f(d)).collect(), (len, 1), dtype);
         let along = |axis: usize| -> Result<Tensor> {
             let u = r.iter().zip(&d2).map(|(r, d)| r[axis] / d.max(0.01)).collect();
-            Ok(matrix(u, (len, 1), dtype)?.broadcast_as((len, config.hidden))?.contiguous()?)
+            matrix(u, (len, 1), dtype)
         };
         Ok(EdgeTensors {
             types: matrix(edges.types.iter().map(|&t| f64::from(t)).collect(), (len, 1), dtype)?,
@@ -109,10 +110,6 @@ impl EdgeTensors {
     }
 }
 
-fn difference(a: Point, b: Point) -> Point {
-    std::array::from_fn(|axis| a[axis] - b[axis])
-}
-
 /// C(D); what is not finite gives NaN, so that it shows in the prediction.
 fn envelope(d2: f64, cutoff: f64) -> f64 {
     if d2 < cutoff { 0.5 * ((std::f64::consts::PI * d2 / cutoff).cos() + 1.0) } else { d2 * 0.0 }
@@ -121,18 +118,6 @@ fn envelope(d2: f64, cutoff: f64) -> f64 {
 /// A matrix of f64 numbers, rounded to the compute type.
 pub(super) fn matrix(numbers: Vec<f64>, shape: (usize, usize), dtype: DType) -> Result<Tensor> {
     Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?.to_dtype(dtype)?)
-}
-
-/// The clouds, each moved so that its mean is the origin.
-pub(super) fn centred(clouds: &Clouds) -> Clouds {
-    let mut moved = clouds.clone();
-    for b in 0..clouds.len() {
-        let cloud = moved.cloud_mut(b);
-        let n = cloud.len() as f64;
-        let mean: Point = std::array::from_fn(|axis| cloud.iter().map(|x| x[axis]).sum::<f64>() / n);
-        cloud.iter_mut().for_each(|x| *x = difference(*x, mean));
-    }
-    moved
 }
 
 /// That clouds, times and condition speak of the same atoms, and every index is in range.

@@ -116,7 +116,7 @@ impl Layer {
         let at_source = (0..3).map(|axis| edges.at_sources(&vec.get(axis)?)).collect::<Result<Vec<_>>>()?;
         let mut sums = Vec::with_capacity(3);
         for axis in 0..3 {
-            let mut messages = (at_source[axis].mul(&v1)? + edges.direction[axis].mul(&v2)?)?;
+            let mut messages = (at_source[axis].mul(&v1)? + v2.broadcast_mul(&edges.direction[axis])?)?;
             if let Some(v3) = &v3 {
                 messages = (messages + cross(&edges.direction, &at_source, axis)?.mul(v3)?)?;
             }
@@ -138,8 +138,8 @@ impl Layer {
     }
 }
 
-/// The component of a × b along an axis.
+/// The component of a × b along an axis, a (E, 1) being the same in all channels of b (E, H).
 fn cross(a: &[Tensor; 3], b: &[Tensor], axis: usize) -> Result<Tensor> {
     let (next, last) = ((axis + 1) % 3, (axis + 2) % 3);
-    Ok((a[next].mul(&b[last])? - a[last].mul(&b[next])?)?)
+    Ok((b[last].broadcast_mul(&a[next])? - b[next].broadcast_mul(&a[last])?)?)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::head::Head;
-use super::input::{Prepared, centred};
+use super::input::Prepared;
 use super::layer::Layer;
 use super::stem::Stem;
 use super::{Context, Embedded, EtConfig, EtRecording, State, Trace};
@@ -14,6 +14,10 @@ use crate::geometry::{Clouds, Point};
 use crate::model::layers::{Declaration, Law, initial_values};
 use crate::model::{Layout, Network};
 use crate::{Error, Result};
+
+/// The most parameters, 8 GiB in f32: each limit of the configuration alone would still let their product
+/// exceed any memory.
+const MAX_PARAMETERS: usize = 1 << 31;
 
 /// An ET-Flow network of some shape, without values.
 #[derive(Debug)]
@@ -37,7 +41,8 @@ impl EtNetwork {
     /// A network that computes in `dtype`: f32 for use, f64 for verification.
     ///
     /// # Errors
-    /// [`Error::Config`] if the configuration is impossible or the type is another one.
+    /// [`Error::Config`] if the configuration is impossible, has more than 2³¹ parameters, or the type is
+    /// another one.
     pub fn new(config: EtConfig, dtype: DType) -> Result<Self> {
         config.validate()?;
         if !matches!(dtype, DType::F32 | DType::F64) {
@@ -48,6 +53,13 @@ impl EtNetwork {
         let layers = (0..config.layers).map(|index| Layer::declare(&mut declare, &config, index)).collect();
         let head = Head::declare(&mut declare, &config);
         let (layout, laws) = declare.finish();
+        if layout.len() > MAX_PARAMETERS {
+            let (found, EtConfig { hidden, layers, .. }) = (layout.len(), &config);
+            return Err(Error::Config(format!(
+                "model: hidden {hidden} and layers {layers} make {found} parameters, but at most {MAX_PARAMETERS} \
+                 are allowed"
+            )));
+        }
         let blueprint = Arc::new(Blueprint { config, dtype, layout, stem, layers, head });
         Ok(EtNetwork { blueprint, laws })
     }
@@ -170,6 +182,6 @@ impl Vectors {
     fn finish(self, like: &Clouds) -> Result<Clouds> {
         let axes = self.0.to_dtype(DType::F64)?.squeeze(2)?.to_vec2::<f64>()?;
         let points: Vec<Point> = (0..axes[0].len()).map(|n| [axes[0][n], axes[1][n], axes[2][n]]).collect();
-        Ok(centred(&like.with_points(points)))
+        Ok(like.with_points(points).centred())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 
-use super::input::{Prepared, centred, matrix};
+use super::input::{Prepared, matrix};
 use super::network::Bound;
 use super::{Context, Embedded, State};
 use crate::diffusion::Recording;
@@ -65,7 +65,7 @@ impl EtRecording {
 
     /// The gradient at the head's output (3, N, 1): centring is its own adjoint.
     fn seed(&self, at_prediction: &Clouds) -> Result<Tensor> {
-        let at_vectors = centred(at_prediction);
+        let at_vectors = at_prediction.clone().centred();
         let points = at_vectors.points();
         let axes: Vec<f64> = (0..3).flat_map(|axis| points.iter().map(move |g| g[axis])).collect();
         Ok(matrix(axes, (3, points.len()), self.bound.blueprint.dtype)?.unsqueeze(2)?)
