@@ -15,13 +15,12 @@ use super::state::{Belonging, SavedState, State};
 use super::stop::{STOPPED, StopRequest};
 use super::trainer::{Outcome, Trainer};
 use super::{Config, process};
-use crate::config::{self, Origin};
 use crate::data::{Dataset, Loader, TrainingStream, ValidationBatches};
 use crate::distributed::tree::{self, TreeSum};
 use crate::distributed::{Communicator, cores, vote};
 use crate::model::et::EtNetwork;
 use crate::model::{Layout, Network};
-use crate::{Error, Result, cli};
+use crate::{Error, Result, cli, config};
 
 /// What `qsd-train` is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +66,7 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Config> {
     let origin = loaded.origin("data.path");
     let mut config = loaded.value.resolve(file)?;
     if !config.data.path.as_os_str().is_empty() {
-        let folder = match &origin {
-            Origin::File(file) => file.parent().unwrap_or(Path::new("")),
-            _ => Path::new(""),
-        };
-        let path = folder.join(&config.data.path);
+        let path = origin.locate(&config.data.path);
         // As it really is where it is there, for the log; a missing one is reported when it is opened.
         config.data.path = path.canonicalize().or_else(|_| std::path::absolute(&path)).map_err(Error::io(&path))?;
     }
