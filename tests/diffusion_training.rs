@@ -204,8 +204,8 @@ fn the_velocity_weight_makes_either_loss_that_of_the_velocity() {
         draw.t = vec![0.25, 0.75];
         let v = random_like(&draw.x_t, 4);
         let errors = |scale: f64| v.with_points(v.points().iter().map(|p| p.map(|c| scale * c)).collect());
-        let d = |remaining: f64| draw.x_1.zip_map(&errors(remaining), |x, e| add(x, e));
-        let velocity = evaluate(&plain, &draw, &draw.u_t.zip_map(&v, |u, e| add(u, e)), 1.0).loss;
+        let d = |remaining: f64| draw.x_1.zip_map(&errors(remaining), add);
+        let velocity = evaluate(&plain, &draw, &draw.u_t.zip_map(&v, add), 1.0).loss;
         for (b, remaining) in [0.75, 0.25].into_iter().enumerate() {
             let found = evaluate(&data, &draw, &d(remaining), 1.0).loss[b];
             assert!((found / velocity[b] - 1.0).abs() < 2e-4, "{loss:?}: {found} {}", velocity[b]);
