@@ -16,9 +16,9 @@
 //! D = |r|²; the direction is u = r / max(D, 0.01), of length 1/|r|; vector messages are not cut off.
 //!
 //! # Memory
-//! A recording keeps x and V of each layer's border (N·4H numbers) and nothing of the edges; walking back
-//! computes each layer once more. So memory is that of one layer, the walk is shallow whatever the number of
-//! layers, and any thread's stack will do.
+//! A recording keeps x and V of each layer's border (N·4H numbers), and of the edges only what all layers share
+//! (f and directions, E·(K + 5) numbers); walking back computes each layer once more. So memory is about that of
+//! one layer, the walk is shallow whatever the number of layers, and any thread's stack will do.
 
 mod config;
 mod head;
