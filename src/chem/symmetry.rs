@@ -22,18 +22,23 @@ pub fn classes(molecule: &Molecule, adjacency: &Adjacency, label: &[usize]) -> V
         keyed.sort_unstable();
         changed.clear();
         for members in keyed.chunk_by(|a, b| a.0 == b.0) {
-            // Those that were not touched look alike as before, and like none that was: they keep the number.
+            // Those that were not touched look alike as before, and like none that was: they keep the number. Where
+            // all were touched the most numerous keep it, so that large classes are seldom looked at again.
             let old = members[0].0;
             let untouched = size[old] - members.len();
-            let mut number = old + untouched;
-            size[old] = untouched;
-            for alike in members.chunk_by(|a, b| a.1 == b.1) {
-                size[number] = alike.len();
-                if number != old {
-                    alike.iter().for_each(|&(.., atom)| class[atom] = number);
-                    changed.extend(alike.iter().map(|&(.., atom)| atom));
-                }
-                number += alike.len();
+            let mut groups: Vec<_> = members.chunk_by(|a, b| a.1 == b.1).collect();
+            if untouched == 0 {
+                groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+                size[old] = groups.remove(0).len();
+            } else {
+                size[old] = untouched;
+            }
+            let mut number = old + size[old];
+            for group in groups {
+                size[number] = group.len();
+                group.iter().for_each(|&(.., atom)| class[atom] = number);
+                changed.extend(group.iter().map(|&(.., atom)| atom));
+                number += group.len();
             }
         }
     }
