@@ -43,10 +43,25 @@ from rdkit import Chem, RDLogger
 
 SCHEMA_VERSION = 1
 ROWS_PER_BATCH = 64
+MAX_ATOMS = 10_000  # no reader takes larger molecules
 SPLITS = ("train", "val", "test")
 GAS_CONSTANT = 1.987204259e-3  # kcal/mol/K
 TEMPERATURE = 298.15  # K, GEOM's
 BOND_ORDERS = ("other", "single", "double", "triple", "aromatic")
+# What the numbers of the atoms' features stand for. They follow from the graph and are computed when it is read; qsd
+# refuses a manifest whose vocabulary is not its own (src/chem/features.rs).
+FEATURES = {
+    "chirality": ["unspecified", "clockwise", "counter-clockwise", "other type", "other"],
+    "neighbours": [*map(str, range(11)), "other"],
+    "formal_charge": [*map(str, range(-5, 6)), "other"],
+    "implicit_valence": [*map(str, range(7)), "other"],
+    "implicit_hydrogens": [*map(str, range(9)), "other"],
+    "hybridisation": ["sp", "sp2", "sp3", "sp3d", "sp3d2", "other"],
+    "unpaired_electrons": [*map(str, range(5)), "other"],
+    "aromatic": ["no", "yes"],
+    "in_ring": ["no", "yes"],
+    "ring_sizes": [*map(str, range(5))],
+}
 ORDER_CODE = {
     Chem.BondType.SINGLE: 1,
     Chem.BondType.DOUBLE: 2,
@@ -179,6 +194,8 @@ def row_of(ensemble, max_conformers):
         raise Dropped("no conformers")
     if any(mol is None for mol in ensemble.mols):
         raise Dropped("unreadable", "a conformer without a molecule")
+    if ensemble.mols[0].GetNumAtoms() > MAX_ATOMS:
+        raise Dropped("too many atoms", f"{ensemble.mols[0].GetNumAtoms()}, the limit is {MAX_ATOMS}")
     positions = positions_of(ensemble.mols)
     kept = np.argsort(-ensemble.weights, kind="stable")[:max_conformers]
     smiles, mol = graph_of(ensemble.mols[kept[0]])
@@ -442,6 +459,7 @@ def manifest_of(options, splits, counts, elements, source_sha256):
         "units": {"positions": "angstrom", "energies": "kcal/mol"},
         "rows_per_batch": ROWS_PER_BATCH,
         "bond_orders": list(BOND_ORDERS),
+        "features": [{"name": name, "categories": categories} for name, categories in FEATURES.items()],
         "elements": elements,
         "splits": splits,
         "dropped": counts,

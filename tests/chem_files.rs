@@ -139,8 +139,9 @@ fn huge_counts_allocate_nothing() {
     let counts = "M  V30 COUNTS 1000000000 1000000000 0 0 0";
     let text = format!("\n\n\n  0  0  0     0  0            999 V3000\nM  V30 BEGIN CTAB\n{counts}\nM  END\n$$$$\n");
     assert!(message(&read_sdf(text.as_bytes())[0]).contains("announces 1000000000 atoms"));
-    assert!(message(&read_xyz(b"1000000000\n\nH 0 0 0\n")[0]).contains("no number of atoms"));
-    assert!(message(&read_xyz(b"1000000\n\nH 0 0 0\n")[0]).contains("ends within a frame"));
+    assert!(message(&read_xyz(b"1000000000\n\nH 0 0 0\n")[0]).contains("1000000000 atoms are more than the limit"));
+    assert!(message(&read_xyz(b"99999999999999999999999\n\nH 0 0 0\n")[0]).contains("no number of atoms"));
+    assert!(message(&read_xyz(b"10000\n\nH 0 0 0\n")[0]).contains("ends within a frame"));
 }
 
 #[test]

@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use qsd::Error;
-use qsd::chem::stereo::signed_volume_sign;
 use qsd::data::{
-    Batch, BatchBy, Condition, ConformerChoice, DataConfig, Loader, Order, Position, StepPlan, TrainingStream,
-    ValidationBatches, num_edges,
+    Batch, BatchBy, Condition, ConformerChoice, DataConfig, Loader, Order, Position, StepPlan, StereoCentre,
+    TrainingStream, ValidationBatches, num_edges,
 };
-use support::open_sample;
+use support::{open_sample, shows};
 
 const SEED: u64 = 5;
 
@@ -219,7 +218,9 @@ fn stored_handedness_is_that_of_the_conformers() {
             for centre in &batch.condition.stereo_centres {
                 let range = batch.x_1.range(centre.cloud as usize);
                 assert!(centre.neighbours.iter().all(|&i| range.contains(&(i as usize))));
-                agreeing += usize::from(signed_volume_sign(batch.x_1.points(), centre.neighbours) == centre.sign);
+                let neighbours = centre.neighbours.map(|i| i - range.start as u32);
+                let points = batch.x_1.cloud(centre.cloud as usize);
+                agreeing += usize::from(shows(points, StereoCentre { neighbours, ..*centre }));
                 all += 1;
             }
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use qsd::chem::features::vocabulary;
 use qsd::data::{Dataset, ValidationBatches};
 use serde::Deserialize;
 use support::sample;
@@ -135,6 +136,7 @@ fn preparation_keeps_the_good_and_counts_the_rest() {
         ["conformers differ in their atoms", "disconnected", "no conformers", "position not finite", "unreadable"];
     assert_eq!(counts.into_iter().collect::<Vec<_>>(), reasons.map(|r| (r, if r == "unreadable" { 2 } else { 1 })));
     assert!(assert_agrees_with_rdkit(&dir, "train") > 0);
+    assert_eq!(dataset.manifest().features, vocabulary(), "the script's vocabulary is the library's");
 }
 
 #[test]

@@ -214,12 +214,24 @@ fn absurd_lengths_are_refused() {
 #[test]
 fn damaged_records_are_refused_with_their_place() {
     type Fault = fn(&mut NewMolecule);
-    let faults: [(&str, Fault); 6] = [
+    let faults: [(&str, Fault); 9] = [
         ("atomic number", |m| m.molecule.atoms[2].atomic_number = 0),
         ("joins atoms", |m| m.molecule.bonds[0].end = 99),
         ("joins atoms", |m| m.molecule.bonds[0].end = m.molecule.bonds[0].begin),
         ("conformer 0: atom 1", |m| m.positions[4] = f32::NAN),
         ("weight", |m| m.weights[0] = f32::INFINITY),
+        ("rise from 0.2 to 0.8", |m| {
+            (m.weights, m.energies) = (vec![0.2, 0.8], vec![0.0; 2]);
+            m.positions.resize(2 * 3 * m.molecule.atoms.len(), 0.0);
+        }),
+        ("sum to 0.5", |m| {
+            (m.weights, m.energies) = (vec![0.5], vec![0.0]);
+            m.positions.truncate(3 * m.molecule.atoms.len());
+        }),
+        ("10001 atoms", |m| {
+            m.molecule.atoms.resize(10_001, m.molecule.atoms[0]);
+            m.positions.resize(3 * 10_001 * m.weights.len(), 0.0);
+        }),
         ("weights", |m| (m.weights, m.energies, m.positions) = Default::default()),
     ];
     for (expected, fault) in faults {
@@ -254,6 +266,9 @@ fn damaged_manifests_are_refused() {
         (r#""molecules":65"#, r#""molecules":1152921504606846976"#, "molecules in"),
         (r#""file":"test"#, r#""file":"../test"#, "shard name"),
         (r#""units""#, r#""unit""#, "unknown field"),
+        (r#""sp3d2""#, r#""sp3d3""#, "feature 5"),
+        (r#""ring_sizes""#, r#""rings""#, "feature 9"),
+        (r#""features""#, r#""feature""#, "unknown field"),
         ("{", "[", "line 1"),
     ];
     for (find, replace, expected) in faults {

@@ -3,10 +3,12 @@
 #[path = "support/data.rs"]
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use qsd::chem::{Record, sdf};
+use qsd::chem::features::vocabulary;
+use qsd::chem::{Chirality, Record, sdf, smiles};
 use qsd::data::{Dataset, MoleculeRecord, Split};
 use support::{open_sample, sample};
 
@@ -208,4 +210,141 @@ fn wrong_arguments_are_refused() {
     assert!(fail(&["import", "--out", "out", "in.sdf"], dir.path(), 3).contains("no record"));
     assert!(fail(&["import", "--out", "out", "missing.sdf"], dir.path(), 7).contains("missing.sdf"));
     assert!(fail(&["inspect", "."], dir.path(), 3).contains("is this a qsd data set?"));
+}
+
+/// The record with its atoms in reverse order, and mirrored.
+fn reversed_and_mirrored(m: &MoleculeRecord) -> Record {
+    let n = m.num_atoms() as u32;
+    let mut molecule = m.molecule().clone();
+    molecule.atoms.reverse();
+    molecule.bonds.reverse();
+    molecule.bonds.iter_mut().for_each(|bond| (bond.begin, bond.end) = (n - 1 - bond.end, n - 1 - bond.begin));
+    let positions = m.conformer(0).unwrap().into_iter().rev().map(|x| x.map(|x| -x)).collect();
+    Record { name: m.key().to_string(), molecule, positions, properties: Vec::new() }
+}
+
+fn is_chiral(m: &MoleculeRecord) -> bool {
+    m.molecule().atoms.iter().any(|atom| atom.chirality != Chirality::None)
+}
+
+#[test]
+fn neither_numbering_nor_handedness_moves_a_molecule_to_another_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let originals = molecules(&open_sample("drugs").split("train").unwrap());
+    write_sdf(&dir.path().join("a.sdf"), &originals);
+    let mut file = std::fs::File::create(dir.path().join("b.sdf")).unwrap();
+    originals.iter().for_each(|m| sdf::write_record(&mut file, &reversed_and_mirrored(m)).unwrap());
+    succeed(&["import", "--out", "out", "--fractions", "0.4,0.3,0.3", "a.sdf", "b.sdf"], dir.path());
+    let dataset = Dataset::open(&dir.path().join("out"), true).unwrap();
+    let mut split_of = BTreeMap::new();
+    let (mut count, mut chiral) = (0, 0);
+    for name in dataset.manifest().splits.keys() {
+        for record in molecules(&dataset.split(name).unwrap()) {
+            assert_eq!(*split_of.entry(record.key().to_string()).or_insert(name), name, "{}", record.key());
+            chiral += usize::from(is_chiral(&record));
+            count += 1;
+        }
+    }
+    assert!(count >= 2 * originals.len() && chiral > 50, "{count} molecules, {chiral} chiral");
+    assert_eq!(split_of.values().collect::<BTreeSet<_>>().len(), 3);
+}
+
+#[test]
+fn handedness_is_that_of_the_positions_and_must_be_that_of_the_smiles() {
+    let dir = tempfile::tempdir().unwrap();
+    let import = |smiles: &str, atoms: &[String]| {
+        std::fs::write(dir.path().join("in.xyz"), format!("5\n{smiles}\n{}\n", atoms.join("\n"))).unwrap();
+        let _ = std::fs::remove_dir_all(dir.path().join("out"));
+        tool(&["import", "--out", "out", "in.xyz"], dir.path())
+    };
+    let atoms = |sign: f64| {
+        let x = [("C", 0.0, 0.0, 0.0), ("F", 0.8, 0.8, 0.8), ("Cl", 1.0, -1.0, -1.0), ("Br", -1.1, 1.1, -1.1)];
+        let x = x.into_iter().chain([("H", -0.63, -0.63, 0.63)]);
+        x.map(|(symbol, x, y, z)| format!("{symbol} {} {} {}", sign * x, sign * y, sign * z)).collect::<Vec<_>>()
+    };
+    let reversed: Vec<String> = atoms(1.0).into_iter().rev().collect();
+    let mut tags = Vec::new();
+    for atoms in [atoms(1.0), reversed, atoms(-1.0)] {
+        assert!(import("C(F)(Cl)Br", &atoms).status.success());
+        let tag = all(&dir.path().join("out"))[0].molecule().atoms[0].chirality;
+        // Of the two SMILES one states what the positions show.
+        let outputs = ["[C@H](F)(Cl)Br", "[C@@H](F)(Cl)Br"].map(|smiles| import(smiles, &atoms));
+        let [bad, good] = match outputs[0].status.success() {
+            true => [&outputs[1], &outputs[0]],
+            false => [&outputs[0], &outputs[1]],
+        };
+        assert_eq!((good.status.code(), bad.status.code()), (Some(0), Some(3)));
+        assert!(text(&bad.stderr).contains("atom 1 of its graph has another handedness"), "{}", text(&bad.stderr));
+        tags.push(tag);
+    }
+    assert!(tags[0] != Chirality::None && tags[1] == tags[0] && tags[2] == tags[0].mirrored(), "{tags:?}");
+}
+
+#[test]
+fn stated_handedness_is_found_in_frames_numbered_backwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut frames = String::new();
+    let mut written = 0;
+    for partition in ["drugs", "qm9"] {
+        for record in molecules(&open_sample(partition).split("train").unwrap()).iter().filter(|m| is_chiral(m)) {
+            frames += &format!("{}\n{}\n", record.num_atoms(), record.smiles());
+            for (atom, x) in record.molecule().atoms.iter().zip(record.conformer(0).unwrap()).rev() {
+                frames += &format!("{} {} {} {}\n", atom.atomic_number, x[0], x[1], x[2]);
+            }
+            written += 1;
+        }
+    }
+    std::fs::write(dir.path().join("in.xyz"), frames).unwrap();
+    let shown = succeed(&["import", "--out", "out", "in.xyz"], dir.path());
+    let listed = std::fs::read_to_string(dir.path().join("out/quarantine.jsonl")).unwrap();
+    assert!(written > 200 && shown.starts_with(&format!("{written} records, 0 of them bad")), "{shown} {listed}");
+}
+
+#[test]
+fn molecules_without_their_hydrogens_are_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut molecule = smiles::parse("CCO").unwrap();
+    molecule.atoms.truncate(3);
+    molecule.bonds.truncate(2);
+    let positions = vec![[-1.2, 0.4, 0.0], [0.0, -0.5, 0.0], [1.2, 0.3, 0.0]];
+    let record = Record { name: "bare".into(), molecule, positions, properties: Vec::new() };
+    let mut file = std::fs::File::create(dir.path().join("in.sdf")).unwrap();
+    sdf::write_record(&mut file, &record).unwrap();
+    write_sdf(&dir.path().join("good.sdf"), &molecules(&open_sample("qm9").split("val").unwrap())[..3]);
+    succeed(&["import", "--out", "out", "--max-bad", "0.6", "good.sdf", "in.sdf"], dir.path());
+    let listed = std::fs::read_to_string(dir.path().join("out/quarantine.jsonl")).unwrap();
+    assert!(listed.contains("hydrogens are missing; add them") && listed.contains("in.sdf"), "{listed}");
+}
+
+#[test]
+fn conformers_beyond_the_limit_are_counted_as_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let water = "3\nO\nO 0.00 0.00 0.12\nH 0.00 0.76 -0.47\nH 0.00 -0.76 -0.47\n";
+    std::fs::write(dir.path().join("trajectory.xyz"), water.repeat(1007)).unwrap();
+    let shown = succeed(&["import", "--out", "out", "trajectory.xyz"], dir.path());
+    assert!(shown.contains("left out 7 conformers beyond the first 1000 of a molecule"), "{shown}");
+    assert!(shown.contains("left out of all files: 7 × conformer beyond the first 1000"), "{shown}");
+    let found = all(&dir.path().join("out"));
+    assert_eq!((found.len(), found[0].num_conformers()), (1, 1000));
+    assert!((found[0].weights().iter().sum::<f32>() - 1.0).abs() < 1e-4);
+}
+
+#[test]
+fn no_folders_name_gets_into_a_data_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret-folder");
+    std::fs::create_dir(&secret).unwrap();
+    write_sdf(&secret.join("in.sdf"), &molecules(&open_sample("qm9").split("val").unwrap())[..3]);
+    let good = std::fs::read_to_string(secret.join("in.sdf")).unwrap();
+    std::fs::write(secret.join("in.sdf"), format!("{good}nonsense\n$$$$\n")).unwrap();
+    let [out, input] = ["out", "in.sdf"].map(|name| secret.join(name).to_str().unwrap().to_string());
+    succeed(&["import", "--max-bad", "0.9", "--seed", "4", "--out", &out, &input], dir.path());
+    for entry in std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()) {
+        let content = std::fs::read(&entry).unwrap();
+        assert!(!text(&content).contains("secret-folder"), "{}", entry.display());
+    }
+    let manifest = Dataset::open(Path::new(&out), true).unwrap().manifest().clone();
+    let command = "qsd-data import --out out --fractions 0.8,0.1,0.1 --seed 4 --max-bad 0.9 in.sdf";
+    assert_eq!(manifest.created["command"], command);
+    assert_eq!(manifest.features, vocabulary());
 }

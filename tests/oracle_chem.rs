@@ -1,10 +1,17 @@
 //! Graphs, features and handedness against RDKit's and the reference implementation's (`tests/fixtures/chem`,
 //! written by `tests/python/make_chem_fixture.py`).
 
+#[path = "support/data.rs"]
+mod support;
+
 use qsd::chem::features::atom_features;
-use qsd::chem::stereo::{assign_from_positions, correct_parity, signed_volume_sign, stereo_centres};
+use qsd::chem::stereo::{assign_from_positions, stereo_centres};
 use qsd::chem::{Atom, Bond, BondOrder, Chirality, Molecule, kekulise, perceive_aromaticity, smiles};
+use qsd::data::{Condition, StereoCentre};
+use qsd::diffusion::correct_handedness;
+use qsd::geometry::Clouds;
 use serde::Deserialize;
+use support::shows;
 
 /// A molecule as RDKit has it: atoms as [element, charge, radicals, tag], bonds as [begin, end, order].
 #[derive(Deserialize)]
@@ -84,7 +91,9 @@ fn true_conformers_have_the_stated_handedness() {
         let expected = reference.centres.iter().zip(&reference.centre_neighbours).zip(&reference.centre_tags);
         for (centre, ((&atom, &neighbours), &tag)) in centres.iter().zip(expected.clone()) {
             assert_eq!((centre.centre, centre.neighbours, centre.sign), (atom, neighbours, tag));
-            assert_eq!(signed_volume_sign(&reference.positions, neighbours), tag, "{}", reference.smiles);
+            let expected = StereoCentre { cloud: 0, neighbours, sign: tag };
+            assert!(shows(&reference.positions, expected), "{}", reference.smiles);
+            assert!(!shows(&reference.positions, StereoCentre { sign: -tag, ..expected }), "{}", reference.smiles);
         }
         assert_eq!(centres.len(), expected.count());
         count += centres.len();
@@ -106,14 +115,17 @@ fn coordinates_give_the_tags_back() {
 #[test]
 fn a_wrong_centre_mirrors_the_molecule() {
     for reference in load("molecules.json") {
-        let centres = stereo_centres(&reference.molecule());
-        let mut positions = reference.positions.clone();
-        assert!(!correct_parity(&mut positions, &centres), "right as it is");
-        assert_eq!(positions, reference.positions);
-        let mut mirrored: Vec<[f64; 3]> = positions.iter().map(|x| x.map(|x| -x)).collect();
-        assert_eq!(correct_parity(&mut mirrored, &centres), !centres.is_empty());
-        assert_eq!(mirrored == positions, !centres.is_empty());
-        let mut flat: Vec<[f64; 3]> = positions.iter().map(|&[x, y, _]| [x, y, 0.0]).collect();
-        assert!(!correct_parity(&mut flat, &centres), "flat centres are not wrong");
+        let condition = Condition::from_molecules([&reference.molecule()]);
+        let corrected = |points: &[[f64; 3]]| {
+            let mut x = Clouds::from_clouds([points]);
+            correct_handedness(&condition, &mut x);
+            x.points().to_vec()
+        };
+        let positions = &reference.positions;
+        assert_eq!(&corrected(positions), positions, "right as it is");
+        let mirrored: Vec<[f64; 3]> = positions.iter().map(|x| x.map(|x| -x)).collect();
+        assert_eq!(&corrected(&mirrored) == positions, !condition.stereo_centres.is_empty());
+        let flat: Vec<[f64; 3]> = positions.iter().map(|&[x, y, _]| [x, y, 0.0]).collect();
+        assert_eq!(corrected(&flat), flat, "flat centres are not wrong");
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use qsd::data::{ImportOptions, Source, import, inspect};
+use qsd::data::{ImportOptions, MAX_CONFORMERS, Source, import, inspect};
 use qsd::{Error, Result, cli};
 
 /// Make and check the data sets that qsd-train reads.
@@ -56,7 +56,7 @@ struct ImportArgs {
     /// One SMILES a line, for the frames of the XYZ file; without it each frame's comment must be its SMILES.
     #[arg(long)]
     smiles: Option<PathBuf>,
-    /// *.sdf, *.mol or *.xyz. Consecutive records of the same graph become conformers of one molecule.
+    /// *.sdf, *.mol or *.xyz. Consecutive records of the same graph become conformers of one molecule, up to 1000.
     #[arg(required = true)]
     files: Vec<PathBuf>,
 }
@@ -77,18 +77,32 @@ fn run_import(args: ImportArgs) -> Result<()> {
     let out = args.out.clone();
     let imported = import(&sources, &options(args)?)?;
     println!("{} records, {} of them bad (see quarantine.jsonl)", imported.records, imported.bad);
+    if imported.surplus > 0 {
+        println!("left out {} conformers beyond the first {MAX_CONFORMERS} of a molecule", imported.surplus);
+    }
     inspect(&out).map(|inspection| print!("{inspection}"))
 }
 
 fn options(args: ImportArgs) -> Result<ImportOptions> {
+    let command = command(&args);
     let fractions: [f64; 3] = args
         .fractions
         .try_into()
         .map_err(|given| Error::Config(format!("--fractions {given:?}: three numbers, as 0.8,0.1,0.1")))?;
     let name = args.name.unwrap_or_else(|| args.out.file_name().unwrap_or_default().to_string_lossy().into_owned());
-    let command: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let (seed, max_bad) = (args.seed, args.max_bad);
-    Ok(ImportOptions { out: args.out, name, fractions, seed, max_bad, command: command.join(" ") })
+    Ok(ImportOptions { out: args.out, name, fractions, seed: args.seed, max_bad: args.max_bad, command })
+}
+
+/// The command, with the names of files but not of their folders, which are the user's own.
+fn command(args: &ImportArgs) -> String {
+    let file = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let fractions: Vec<String> = args.fractions.iter().map(f64::to_string).collect();
+    let mut words = vec!["qsd-data import".to_string(), format!("--out {}", file(&args.out))];
+    words.extend(args.name.iter().map(|name| format!("--name {name}")));
+    words.push(format!("--fractions {} --seed {} --max-bad {}", fractions.join(","), args.seed, args.max_bad));
+    words.extend(args.files.iter().map(file));
+    words.extend(args.smiles.iter().map(|list| format!("--smiles {}", file(list))));
+    words.join(" ")
 }
 
 /// What the files are, by their names.

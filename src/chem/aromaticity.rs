@@ -1,7 +1,7 @@
 //! RDKit's default model of aromaticity: Hückel's 4n + 2 electrons in a ring or in up to six rings fused by
 //! single bonds, with the electrons that each atom can give decided once per molecule.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::graph::Adjacency;
 use super::hybridisation::{Perception, usual_valences};
@@ -61,17 +61,22 @@ fn candidate_rings(adjacency: &Adjacency, rings: &Rings, donated: &[Option<i32>]
             Ring { atoms: atoms.clone(), bonds: atoms.iter().zip(next).filter_map(bond).collect(), fused: Vec::new() }
         })
         .collect();
-    for a in 0..candidates.len() {
-        for b in a + 1..candidates.len() {
-            let (one, other) = (&candidates[a].bonds, &candidates[b].bonds);
-            let small = one.len() <= MAX_FUSED_RING && other.len() <= MAX_FUSED_RING;
-            if small && one.iter().filter(|bond| other.contains(bond)).count() == 1 {
-                candidates[a].fused.push(b);
-                candidates[b].fused.push(a);
-            }
-        }
-    }
+    fuse(&mut candidates);
     candidates
+}
+
+/// Notes which rings share exactly one bond, by way of the rings of each bond.
+fn fuse(rings: &mut [Ring]) {
+    let mut rings_of: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (index, ring) in rings.iter().enumerate().filter(|(_, ring)| ring.bonds.len() <= MAX_FUSED_RING) {
+        ring.bonds.iter().for_each(|&bond| rings_of.entry(bond).or_default().push(index));
+    }
+    for (index, ring) in rings.iter_mut().enumerate().filter(|(_, ring)| ring.bonds.len() <= MAX_FUSED_RING) {
+        let mut shared: Vec<usize> = ring.bonds.iter().flat_map(|bond| &rings_of[bond]).copied().collect();
+        shared.sort_unstable();
+        let once = shared.chunk_by(|a, b| a == b).filter(|chunk| chunk.len() == 1).map(|chunk| chunk[0]);
+        ring.fused = once.filter(|&other| other != index).collect();
+    }
 }
 
 /// Groups of candidate rings that hang together by fusion.

@@ -1,40 +1,74 @@
 //! The ten numbers that describe an atom to the networks: category indices, as the reference implementation of
 //! ET-Flow computes them with RDKit.
 
+use serde::{Deserialize, Serialize};
+
 use super::Molecule;
 use super::graph::Adjacency;
 use super::hybridisation::{Hybridisation, hybridisations, is_aromatic};
 use super::rings::Rings;
 
-/// Features of every atom, in this order:
+/// Number of features per atom.
+pub const NUM_FEATURES: usize = 10;
+
+/// One feature: its name, and what its numbers 0, 1, … stand for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feature {
+    /// Its name.
+    pub name: String,
+    /// The categories, in the order of their numbers.
+    pub categories: Vec<String>,
+}
+
+/// The features in their order, each with its name and its categories.
 ///
-/// | # | feature | values |
-/// |---|---|---|
-/// | 0 | chirality | 4 always: the reference looks the tag up in the wrong type and falls to "other" |
-/// | 1 | neighbours | 0..=10, 11 more |
-/// | 2 | formal charge + 5 | 0..=10, 11 other |
-/// | 3 | implicit valence | 0: all hydrogens are atoms |
-/// | 4 | implicit hydrogens | 0, likewise |
-/// | 5 | hybridisation | sp 0, sp² 1, sp³ 2, sp³d 3, sp³d² 4, other (hydrogen) 5 |
-/// | 6 | unpaired electrons | 0..=4, 5 more |
-/// | 7 | aromatic | 0, 1 |
-/// | 8 | in a ring | 0, 1 |
-/// | 9 | how many of the sizes 3 to 6 a ring with this atom has | 0..=4 |
-pub fn atom_features(molecule: &Molecule) -> Vec<[f32; 10]> {
+/// Of `chirality` the last is what every atom gets: the reference looks the tag up in the wrong type. Of
+/// `implicit_valence` and `implicit_hydrogens` it is the first, as all hydrogens are atoms. Hydrogen's
+/// `hybridisation` is `other`. `ring_sizes` counts the sizes 3 to 6 that a ring with this atom has.
+const FEATURES: [(&str, &[&str]); NUM_FEATURES] = [
+    ("chirality", &["unspecified", "clockwise", "counter-clockwise", "other type", "other"]),
+    ("neighbours", &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "other"]),
+    ("formal_charge", &["-5", "-4", "-3", "-2", "-1", "0", "1", "2", "3", "4", "5", "other"]),
+    ("implicit_valence", &["0", "1", "2", "3", "4", "5", "6", "other"]),
+    ("implicit_hydrogens", &["0", "1", "2", "3", "4", "5", "6", "7", "8", "other"]),
+    ("hybridisation", &["sp", "sp2", "sp3", "sp3d", "sp3d2", "other"]),
+    ("unpaired_electrons", &["0", "1", "2", "3", "4", "other"]),
+    ("aromatic", &["no", "yes"]),
+    ("in_ring", &["no", "yes"]),
+    ("ring_sizes", &["0", "1", "2", "3", "4"]),
+];
+
+/// The vocabulary of the features: what the numbers of [`atom_features`] stand for.
+pub fn vocabulary() -> Vec<Feature> {
+    let feature = |(name, categories): (&str, &[&str])| Feature {
+        name: name.to_owned(),
+        categories: categories.iter().map(|&category| category.to_owned()).collect(),
+    };
+    FEATURES.map(feature).to_vec()
+}
+
+/// The number of the last category of a feature.
+const fn last(feature: usize) -> usize {
+    FEATURES[feature].1.len() - 1
+}
+
+/// Features of every atom, numbers of categories in the order of [`vocabulary`].
+pub fn atom_features(molecule: &Molecule) -> Vec<[f32; NUM_FEATURES]> {
     let adjacency = Adjacency::new(molecule);
     let rings = Rings::new(molecule);
     let hybridisation = hybridisations(molecule, &adjacency);
     let features = |(index, atom): (usize, &super::Atom)| {
-        let charge = i32::from(atom.formal_charge) + 5;
+        let charge = usize::try_from(i32::from(atom.formal_charge) + 5).unwrap_or(usize::MAX);
         let ring_sizes = (3..=6).filter(|&size| rings.contains_in_size(index, size)).count();
         [
-            4.0,
-            adjacency.of(index).len().min(11) as f32,
-            if (0..=10).contains(&charge) { charge as f32 } else { 11.0 },
+            last(0) as f32,
+            adjacency.of(index).len().min(last(1)) as f32,
+            charge.min(last(2)) as f32,
             0.0,
             0.0,
             category(hybridisation[index]),
-            f32::from(atom.radical_electrons.min(5)),
+            usize::from(atom.radical_electrons).min(last(6)) as f32,
             f32::from(u8::from(is_aromatic(molecule, &adjacency, index))),
             f32::from(u8::from(rings.contains(index))),
             ring_sizes as f32,
@@ -50,6 +84,6 @@ fn category(hybridisation: Hybridisation) -> f32 {
         Hybridisation::Sp3 => 2.0,
         Hybridisation::Sp3d => 3.0,
         Hybridisation::Sp3d2 => 4.0,
-        Hybridisation::S | Hybridisation::Unspecified => 5.0,
+        Hybridisation::S | Hybridisation::Unspecified => last(5) as f32,
     }
 }

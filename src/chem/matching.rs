@@ -9,7 +9,7 @@ use super::{Atom, Bond, BondOrder, Chirality, Element, Molecule};
 /// Two atoms are bonded if they are closer than this times the sum of their covalent radii; tried in turn.
 const REACH: [f64; 4] = [1.25, 1.15, 1.35, 1.45];
 /// Larger structures are not matched: every pair of atoms is looked at.
-const MAX_ATOMS: usize = 5_000;
+const MAX_PERCEIVED: usize = 5_000;
 /// Assignments tried before a match counts as not found.
 const MAX_STEPS: usize = 1_000_000;
 
@@ -31,8 +31,8 @@ pub fn match_atoms(molecule: &Molecule, elements: &[u8], positions: &[[f64; 3]])
     if own == elements && molecule.bonds.iter().all(fits) {
         return Ok((0..elements.len()).collect());
     }
-    if elements.len() > MAX_ATOMS {
-        let what = format!("atoms in another order can be matched for up to {MAX_ATOMS} atoms, not {}", own.len());
+    if elements.len() > MAX_PERCEIVED {
+        let what = format!("atoms in another order can be matched for up to {MAX_PERCEIVED} atoms, not {}", own.len());
         return Err(Error::Data(what));
     }
     let skeleton = skeleton(&own, molecule.bonds.clone());

@@ -28,3 +28,9 @@ pub use molecule::{Atom, Bond, BondOrder, Chirality, Molecule};
 pub use record::Record;
 pub use rings::Rings;
 pub use sanitise::{Unsound, sanitise};
+pub use symmetry::invariant;
+
+/// No molecule has more atoms: readers refuse it. What models do with a molecule grows with the square of its atoms
+/// (the modes of the harmonic prior) and so does some of the perception here; at this size one molecule takes
+/// seconds and hundreds of megabytes, and no conformer generator is meant for more.
+pub const MAX_ATOMS: usize = 10_000;

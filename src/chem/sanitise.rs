@@ -3,11 +3,14 @@
 use super::graph::Adjacency;
 use super::hybridisation::{usual_valences, valence};
 use super::kekule::kekulise;
-use super::{Atom, BondOrder, Element, Molecule, perceive_aromaticity};
+use super::{Atom, BondOrder, Element, MAX_ATOMS, Molecule, perceive_aromaticity};
 
 /// Why a graph is no molecule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsound {
+    /// More atoms than [`MAX_ATOMS`].
+    #[error("{0} atoms are more than the limit of {MAX_ATOMS} for one molecule")]
+    TooLarge(usize),
     /// Aromatic bonds that no alternation of single and double bonds can stand for.
     #[error("the aromatic bonds around atom {} cannot be written as alternating single and double bonds; a hydrogen \
              may be missing, as in [nH]", .0 + 1)]
@@ -24,12 +27,15 @@ pub enum Unsound {
     },
 }
 
-/// Separates the charges of five-valent nitrogen and of halogen oxides, finds a Kekulé structure, checks valences, lets `adjust` set
-/// what depends on that structure, and perceives aromaticity.
+/// Refuses what is too large, separates the charges of five-valent nitrogen and of halogen oxides, finds a Kekulé
+/// structure, checks valences, lets `adjust` set what depends on that structure, and perceives aromaticity.
 ///
 /// # Errors
 /// [`Unsound`]; the molecule is then left half-way.
 pub fn sanitise(molecule: &mut Molecule, adjust: impl FnOnce(&mut Molecule)) -> Result<(), Unsound> {
+    if molecule.atoms.len() > MAX_ATOMS {
+        return Err(Unsound::TooLarge(molecule.atoms.len()));
+    }
     let adjacency = Adjacency::new(molecule);
     separate_nitrogen_charges(molecule, &adjacency);
     separate_halogen_charges(molecule, &adjacency);

@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 65_536;
 ///
 /// # Errors
 /// [`Error::Data`] that quotes the text, if it is not valid SMILES, names no molecule (aromatic bonds without a
-/// Kekulé structure, too many bonds at a non-metal), has several fragments, wildcards, or repeats a map number.
+/// Kekulé structure, too many bonds at a non-metal), has too many atoms, several fragments, wildcards, or repeats a map number.
 pub fn parse(smiles: &str) -> Result<Molecule> {
     let text = smiles.trim();
     read(text).map_err(|what| {

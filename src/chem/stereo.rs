@@ -1,5 +1,6 @@
-//! Handedness of tetrahedral centres: which there are, what a conformer shows, and the mirror rule for models
-//! that cannot tell mirror images apart.
+//! Handedness of tetrahedral centres: which there are, what a conformer shows, and whether that is what was stated.
+
+use std::collections::HashMap;
 
 use super::graph::{Adjacency, Neighbour};
 use super::symmetry::classes;
@@ -15,7 +16,7 @@ pub struct StereoCentre {
     pub centre: u32,
     /// Its four neighbours, in the order of the molecule's bonds.
     pub neighbours: [u32; 4],
-    /// The sign that [`signed_volume_sign`] must have: +1 for counter-clockwise, −1 for clockwise.
+    /// The sign that v₁ · (v₂ × v₃), v_k = x_k − x_4, must have: +1 for counter-clockwise, −1 for clockwise.
     pub sign: i8,
 }
 
@@ -99,6 +100,33 @@ pub fn remove_false_centres(molecule: &mut Molecule) {
     }
 }
 
+/// Whether what is stated of the handedness of a graph's centres holds in another tagging of the same graph, up to the
+/// graph's symmetries: the atoms of one class have at least the stated hands. Centres that only the handedness of
+/// others makes, and the cis and trans of rings, are not compared.
+///
+/// # Errors
+/// An atom whose stated handedness no atom of its class has left to show.
+pub fn check_handedness(stated: &Molecule, found: &Molecule) -> Result<(), usize> {
+    let adjacency = Adjacency::new(stated);
+    let class = classes(stated, &adjacency, &vec![0; stated.atoms.len()]);
+    let centres = |molecule: &Molecule| -> Vec<(usize, [usize; 2])> {
+        let tagged = |&atom: &usize| molecule.atoms[atom].chirality != Chirality::None;
+        let centres = (0..class.len()).filter(tagged).filter(|&atom| are_distinct(&adjacency, &class, atom));
+        centres.map(|atom| (atom, [class[atom], hand(molecule, &adjacency, &class, atom)])).collect()
+    };
+    let mut left: HashMap<[usize; 2], usize> = HashMap::new();
+    for (_, kind) in centres(found) {
+        *left.entry(kind).or_default() += 1;
+    }
+    for (atom, kind) in centres(stated) {
+        match left.get_mut(&kind).filter(|left| **left > 0) {
+            Some(left) => *left -= 1,
+            None => return Err(atom),
+        }
+    }
+    Ok(())
+}
+
 fn are_distinct(adjacency: &Adjacency, class: &[usize], atom: usize) -> bool {
     distinct(adjacency.of(atom).iter().map(|neighbour| class[neighbour.atom])) == adjacency.of(atom).len()
 }
@@ -146,33 +174,9 @@ pub(super) fn odd_permutation(order: &[usize]) -> Option<bool> {
     Some(swaps % 2 == 1)
 }
 
-/// The signed volume v₁ · (v₂ × v₃) with v_k = x_k − x_4, in Å³ (six times that of the tetrahedron).
-pub fn signed_volume(positions: &[[f64; 3]], neighbours: [u32; 4]) -> f64 {
-    let [a, b, c, d] = neighbours.map(|index| positions[index as usize]);
-    triple_product([a, b, c], d)
-}
-
-/// v₁ · (v₂ × v₃) with v_k = x_k − origin.
+/// v₁ · (v₂ × v₃) with v_k = x_k − origin, in Å³.
 fn triple_product(x: [[f64; 3]; 3], origin: [f64; 3]) -> f64 {
     let [[ax, ay, az], [bx, by, bz], [cx, cy, cz]] =
         x.map(|x| -> [f64; 3] { std::array::from_fn(|axis| x[axis] - origin[axis]) });
     ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
-}
-
-/// The sign of [`signed_volume`]: +1 where the four neighbours stand counter-clockwise, −1 clockwise, 0 for
-/// four points in one plane.
-pub fn signed_volume_sign(positions: &[[f64; 3]], neighbours: [u32; 4]) -> i8 {
-    let volume = signed_volume(positions, neighbours);
-    i8::from(volume > 0.0) - i8::from(volume < 0.0)
-}
-
-/// Mirrors a conformer through the origin (x ← −x) if any centre is of the wrong hand, and says whether it did:
-/// the rule by which the reference repairs samples of O(3)-equivariant models. It sets one wrong centre right
-/// and leaves a molecule with right and wrong centres no better. Flat centres (sign 0) never cause it.
-pub fn correct_parity(positions: &mut [[f64; 3]], centres: &[StereoCentre]) -> bool {
-    let wrong = centres.iter().any(|centre| signed_volume_sign(positions, centre.neighbours) * centre.sign == -1);
-    if wrong {
-        positions.iter_mut().flatten().for_each(|x| *x = -*x);
-    }
-    wrong
 }

@@ -6,14 +6,11 @@ use std::path::Path;
 use crate::Result;
 
 use super::lines::{Line, Lines, coordinate};
-use super::{Atom, Chirality, Element, Record};
-
-/// A frame that claims more atoms is refused.
-const MAX_ATOMS: usize = 1_000_000;
+use super::{Atom, Chirality, Element, MAX_ATOMS, Record, Unsound};
 
 /// Reads the frames of an XYZ file one by one as records without bonds; the comment is the name. Elements are
-/// symbols or atomic numbers, further columns are passed over. After a frame with a bad atom the next one
-/// follows; a bad count leaves no way to find it and ends the iteration.
+/// symbols or atomic numbers, further columns are passed over. After a frame with a bad atom or too many of them
+/// the next one follows; a bad count leaves no way to find it and ends the iteration.
 ///
 /// Each item's error is [`crate::Error::Data`] with file, frame and line, or [`crate::Error::Io`].
 pub struct Reader<R> {
@@ -32,6 +29,9 @@ impl<R: BufRead> Reader<R> {
     fn frame(&mut self) -> Result<Option<Record>> {
         self.done = true;
         let Some(count) = self.count()? else { return Ok(None) };
+        if count > MAX_ATOMS {
+            return Err(self.pass_over(count)?);
+        }
         let name = self.text()?;
         let mut record = Record::default();
         let mut first_error = None;
@@ -50,6 +50,18 @@ impl<R: BufRead> Reader<R> {
         first_error.map_or(Ok(Some(record)), Err)
     }
 
+    /// Skips the rest of a frame of too many atoms and says so.
+    fn pass_over(&mut self, count: usize) -> Result<crate::Error> {
+        let refused = self.error(Unsound::TooLarge(count));
+        for _ in 0..=count {
+            if matches!(self.lines.next()?, Line::End) {
+                return Ok(refused);
+            }
+        }
+        self.done = false;
+        Ok(refused)
+    }
+
     fn error(&self, what: impl std::fmt::Display) -> crate::Error {
         self.lines.error(self.record, self.lines.number(), what)
     }
@@ -62,9 +74,8 @@ impl<R: BufRead> Reader<R> {
                 Line::Text(line) if line.trim().is_empty() => {}
                 Line::Text(line) => {
                     self.record += 1;
-                    let count = line.trim().parse().ok().filter(|count| *count <= MAX_ATOMS);
-                    let what = || format!("{:?} is no number of atoms up to {MAX_ATOMS}", shortened(&line));
-                    return count.map(Some).ok_or_else(|| self.error(what()));
+                    let what = |_| self.error(format!("{:?} is no number of atoms", shortened(&line)));
+                    return line.trim().parse().map(Some).map_err(what);
                 }
                 Line::Bad(what) => {
                     self.record += 1;

@@ -3,12 +3,9 @@
 use super::record::MoleculeRecord;
 use crate::Result;
 use crate::chem::Molecule;
-use crate::chem::features::atom_features;
+use crate::chem::features::{NUM_FEATURES, atom_features};
 use crate::chem::stereo::stereo_centres;
 use crate::geometry::{Clouds, Point};
-
-/// Number of features per atom (see [`crate::chem`]).
-pub const NUM_FEATURES: usize = 10;
 
 /// `B` conformers: ragged clouds and what the denoiser is told about them.
 #[derive(Clone, Debug, Default)]

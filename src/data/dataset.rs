@@ -1,15 +1,13 @@
 //! A folder of shards, opened for random access.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
-use super::manifest::{Manifest, ShardEntry, hex};
+use super::files::sha256_of;
+use super::manifest::{Manifest, ShardEntry};
 use super::record::MoleculeRecord;
 use super::shard::Shard;
 use crate::{Error, Result};
@@ -148,17 +146,4 @@ fn check_file(dir: &Path, entry: &ShardEntry, checksum: bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The SHA-256 of a file in hexadecimal digits.
-pub(super) fn sha256_of(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    let mut digest = Sha256::new();
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut chunk).map_err(Error::io(path))? {
-            0 => return Ok(hex(&digest.finalize())),
-            n => digest.update(&chunk[..n]),
-        }
-    }
 }

@@ -10,12 +10,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::dataset::sha256_of;
+use super::files::{file_name, sha256_of};
 use super::manifest::Manifest;
-use super::schema::{bond_code, chirality_code};
 use super::writer::{DatasetWriter, NewMolecule, Provenance};
-use crate::chem::stereo::assign_from_positions;
-use crate::chem::{Molecule, Record, matching, sdf, smiles, xyz};
+use crate::chem::stereo::{assign_from_positions, check_handedness};
+use crate::chem::{Molecule, Record, invariant, matching, sdf, smiles, xyz};
 use crate::random::{Purpose, stream};
 use crate::{Error, Result};
 
@@ -27,6 +26,10 @@ const JUDGED_FROM: usize = 1000;
 const MAX_LINE: u64 = 1 << 20;
 /// The file in the data set's folder that lists the records left out.
 const QUARANTINE: &str = "quarantine.jsonl";
+
+/// Conformers kept of one molecule, the first that come. With at most [`crate::chem::MAX_ATOMS`] atoms each, a batch
+/// of 64 molecules then has fewer coordinates than 32-bit offsets count.
+pub const MAX_CONFORMERS: usize = 1000;
 
 /// Where the structures are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,12 +72,14 @@ pub struct Imported {
     pub records: usize,
     /// Records left out; the data set's `quarantine.jsonl` lists them.
     pub bad: usize,
+    /// Conformers left out as their molecules had [`MAX_CONFORMERS`] already.
+    pub surplus: usize,
 }
 
 /// A line of `quarantine.jsonl`.
 #[derive(Debug, Serialize)]
 struct Fault {
-    file: PathBuf,
+    file: String,
     record: usize,
     cause: String,
 }
@@ -87,8 +92,9 @@ struct Structure {
 }
 
 /// Reads structure files and writes the data set. Consecutive records of the same graph (atoms in the same
-/// order, the same handedness) become conformers of one molecule, of equal weight. The split of a molecule is
-/// drawn by the seed and its graph, so equal molecules are never on both sides.
+/// order, the same handedness) become conformers of one molecule, of equal weight, up to [`MAX_CONFORMERS`]. The
+/// split of a molecule is drawn by the seed and its graph alone, so that the same molecule is never on both sides,
+/// however its atoms are numbered, nor are its stereoisomers.
 ///
 /// # Errors
 /// [`Error::Data`] when the share of bad records exceeds the limit, [`Error::Config`] when the options make no
@@ -122,6 +128,7 @@ struct Import<'a> {
     current: Option<NewMolecule>,
     records: usize,
     bad: usize,
+    surplus: usize,
     first_faults: Vec<String>,
 }
 
@@ -130,7 +137,8 @@ impl<'a> Import<'a> {
         let writer = DatasetWriter::create(&options.out, &options.name)?;
         let path = writer.folder().join(QUARANTINE);
         let quarantine = std::io::BufWriter::new(File::create_new(&path).map_err(Error::io(&path))?);
-        Ok(Import { options, writer, quarantine, current: None, records: 0, bad: 0, first_faults: Vec::new() })
+        let (current, first_faults) = (None, Vec::new());
+        Ok(Import { options, writer, quarantine, current, records: 0, bad: 0, surplus: 0, first_faults })
     }
 
     /// Reads one source chunk by chunk; the records of a chunk are worked on in parallel, taken up in order.
@@ -155,7 +163,7 @@ impl<'a> Import<'a> {
         self.records += 1;
         match structure {
             Ok(structure) => self.add(structure, file, record)?,
-            Err(Error::Data(cause)) => self.set_aside(Fault { file: file.to_path_buf(), record, cause })?,
+            Err(Error::Data(cause)) => self.set_aside(Fault { file: file_name(file), record, cause })?,
             Err(other) => return Err(other),
         }
         if self.records >= JUDGED_FROM { self.judge() } else { Ok(()) }
@@ -165,14 +173,18 @@ impl<'a> Import<'a> {
     fn add(&mut self, structure: Structure, file: &Path, record: usize) -> Result<()> {
         if self.current.as_ref().is_none_or(|current| current.molecule != structure.molecule) {
             self.flush()?;
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let key = if structure.key.is_empty() { format!("{name}:{record}") } else { structure.key };
+            let name = || format!("{}:{record}", file_name(file));
+            let key = if structure.key.is_empty() { name() } else { structure.key };
             let (weights, energies, positions) = Default::default();
             let smiles = String::new();
             self.current =
                 Some(NewMolecule { key, smiles, molecule: structure.molecule, weights, energies, positions });
         }
         let current = self.current.as_mut().expect("set above");
+        if current.weights.len() == MAX_CONFORMERS {
+            self.surplus += 1;
+            return Ok(());
+        }
         current.weights.push(1.0);
         current.energies.push(f32::NAN);
         current.positions.extend(structure.positions.iter().flatten().map(|&x| x as f32));
@@ -190,7 +202,7 @@ impl<'a> Import<'a> {
     fn set_aside(&mut self, fault: Fault) -> Result<()> {
         self.bad += 1;
         if self.first_faults.len() < 3 {
-            self.first_faults.push(format!("{} record {}: {}", fault.file.display(), fault.record, fault.cause));
+            self.first_faults.push(format!("{} record {}: {}", fault.file, fault.record, fault.cause));
         }
         let line = serde_json::to_string(&fault).map_err(std::io::Error::from);
         let written = line.and_then(|line| writeln!(self.quarantine, "{line}"));
@@ -214,12 +226,12 @@ impl<'a> Import<'a> {
         if self.bad == self.records {
             return Err(Error::Data("the files hold no record".into()));
         }
+        let dropped = self.dropped();
         let path = self.writer.folder().join(QUARANTINE);
         let file = self.quarantine.into_inner().map_err(|e| Error::io(&path)(e.into_error()))?;
         file.sync_all().map_err(Error::io(&path))?;
-        let bad = [("all files".to_string(), [("bad record".to_string(), self.bad as u64)].into())];
         let provenance = Provenance {
-            dropped: if self.bad == 0 { BTreeMap::new() } else { bad.into() },
+            dropped,
             source: describe(sources)?,
             created: serde_json::json!({
                 "command": self.options.command,
@@ -228,7 +240,16 @@ impl<'a> Import<'a> {
                 "tools": { "qsd": env!("CARGO_PKG_VERSION") },
             }),
         };
-        Ok(Imported { manifest: self.writer.finish(provenance)?, records: self.records, bad: self.bad })
+        let manifest = self.writer.finish(provenance)?;
+        Ok(Imported { manifest, records: self.records, bad: self.bad, surplus: self.surplus })
+    }
+
+    /// What was left out, by reason; splits are drawn for what is kept only.
+    fn dropped(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let surplus = format!("conformer beyond the first {MAX_CONFORMERS} of its molecule");
+        let counts = [("bad record".to_string(), self.bad as u64), (surplus, self.surplus as u64)];
+        let counts: BTreeMap<_, _> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
+        if counts.is_empty() { BTreeMap::new() } else { [("all files".to_string(), counts)].into() }
     }
 }
 
@@ -240,14 +261,16 @@ enum Raw {
 
 type Records<'a> = Box<dyn Iterator<Item = Result<Raw>> + 'a>;
 
-/// Opens a source; also the file that its faults are reported under.
+/// Opens a source; also the file that its faults are reported under. Readers are told the file's name alone, so that
+/// no folder's name gets into the data set with their messages.
 fn open(source: &Source) -> Result<(&Path, Records<'_>)> {
     match source {
         Source::Sdf(path) => {
-            Ok((path, Box::new(sdf::Reader::new(buffered(path)?, path).map(|r| r.map(Raw::Complete)))))
+            let records = sdf::Reader::new(buffered(path)?, Path::new(&file_name(path)));
+            Ok((path, Box::new(records.map(|record| record.map(Raw::Complete)))))
         }
         Source::Xyz { xyz, smiles: None } => {
-            let frames = xyz::Reader::new(buffered(xyz)?, xyz);
+            let frames = xyz::Reader::new(buffered(xyz)?, Path::new(&file_name(xyz)));
             let with_comment = |frame: Record| {
                 let text = frame.name.clone();
                 Raw::Frame(frame, text)
@@ -255,7 +278,7 @@ fn open(source: &Source) -> Result<(&Path, Records<'_>)> {
             Ok((xyz, Box::new(frames.map(move |frame| frame.map(with_comment)))))
         }
         Source::Xyz { xyz, smiles: Some(list) } => {
-            let frames = xyz::Reader::new(buffered(xyz)?, xyz);
+            let frames = xyz::Reader::new(buffered(xyz)?, Path::new(&file_name(xyz)));
             let mut lines = buffered(list)?;
             let pair = move |frame: Result<Record>| {
                 let text = next_smiles(&mut lines, list)?;
@@ -274,7 +297,7 @@ fn buffered(path: &Path) -> Result<BufReader<File>> {
 fn next_smiles(lines: &mut BufReader<File>, path: &Path) -> Result<String> {
     let mut line = Vec::new();
     std::io::Read::take(lines, MAX_LINE).read_until(b'\n', &mut line).map_err(Error::io(path))?;
-    let damaged = |what: &str| Error::Data(format!("{}: {what}", path.display()));
+    let damaged = |what: &str| Error::Data(format!("{}: {what}", file_name(path)));
     if line.is_empty() {
         return Err(damaged("fewer lines than there are frames"));
     }
@@ -285,7 +308,7 @@ fn next_smiles(lines: &mut BufReader<File>, path: &Path) -> Result<String> {
 /// Completes a record and checks that a model can use it.
 fn structure(raw: Result<Raw>) -> Result<Structure> {
     let structure = match raw? {
-        Raw::Complete(record) => Structure { key: record.name, molecule: record.molecule, positions: record.positions },
+        Raw::Complete(record) => complete(record)?,
         Raw::Frame(frame, text) => on_graph(frame, text)?,
     };
     let (_, fragments) = structure.molecule.components();
@@ -298,30 +321,37 @@ fn structure(raw: Result<Raw>) -> Result<Structure> {
     Ok(structure)
 }
 
-/// Puts a frame's positions onto the graph of a SMILES.
+/// Takes a record as it stands, if it has its hydrogens.
+fn complete(record: Record) -> Result<Structure> {
+    let Record { name: key, molecule, positions, .. } = record;
+    match smiles::missing_hydrogens(&molecule) {
+        0 => Ok(Structure { key, molecule, positions }),
+        missing => Err(Error::Data(format!(
+            "{key:?}: {missing} hydrogens are missing; add them with their positions (in RDKit: AddHs(mol, \
+             addCoords=True)), or state the unpaired electrons in M  RAD lines"
+        ))),
+    }
+}
+
+/// Puts a frame's positions onto the graph of a SMILES. The handedness of its centres is that of the positions, also
+/// where the SMILES leaves it open; where it does not, the two must agree.
 fn on_graph(frame: Record, text: String) -> Result<Structure> {
     let mut molecule = smiles::parse(&text)?;
     let elements: Vec<u8> = frame.molecule.atoms.iter().map(|atom| atom.atomic_number).collect();
     let order = matching::match_atoms(&molecule, &elements, &frame.positions)?;
     let positions: Vec<[f64; 3]> = order.iter().map(|&i| frame.positions[i]).collect();
-    if !order.iter().copied().eq(0..order.len()) {
-        // The match may have exchanged atoms that only handedness tells apart.
-        assign_from_positions(&mut molecule, &positions);
-    }
+    let stated = molecule.clone();
+    assign_from_positions(&mut molecule, &positions);
+    check_handedness(&stated, &molecule).map_err(|atom| {
+        let atom = atom + 1;
+        Error::Data(format!("SMILES {text:?}: atom {atom} of its graph has another handedness in the positions"))
+    })?;
     Ok(Structure { key: text, molecule, positions })
 }
 
-/// The split that the seed gives a graph.
+/// The split that the seed gives a graph. Neither the order of its atoms nor handedness enters.
 fn split_of(molecule: &Molecule, options: &ImportOptions) -> &'static str {
-    let mut digest = Sha256::new();
-    for atom in &molecule.atoms {
-        let chirality = chirality_code(atom.chirality) as u8;
-        digest.update([atom.atomic_number, atom.formal_charge as u8, atom.radical_electrons, chirality]);
-    }
-    for bond in &molecule.bonds {
-        digest.update([bond.begin.to_le_bytes(), bond.end.to_le_bytes(), [bond_code(bond.order), 0, 0, 0]].concat());
-    }
-    let digest = digest.finalize();
+    let digest = Sha256::digest(invariant(molecule));
     let id = u64::from_le_bytes(std::array::from_fn(|i| digest[i]));
     let uniform = (stream(options.seed, Purpose::Order, 0, id).next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     let [train, val, _] = options.fractions;
@@ -340,9 +370,6 @@ fn describe(sources: &[Source]) -> Result<serde_json::Value> {
         Source::Sdf(path) => vec![path],
         Source::Xyz { xyz, smiles } => std::iter::once(xyz).chain(smiles).collect(),
     });
-    let describe = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(serde_json::json!({ "name": name, "sha256": sha256_of(path)? }))
-    };
+    let describe = |path: &PathBuf| Ok(serde_json::json!({ "name": file_name(path), "sha256": sha256_of(path)? }));
     Ok(serde_json::json!({ "files": paths.map(describe).collect::<Result<Vec<_>>>()? }))
 }

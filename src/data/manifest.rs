@@ -6,7 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::files::hex;
 use super::schema::{BOND_ORDERS, ROWS_PER_BATCH, SCHEMA_VERSION};
+use crate::chem::features::{Feature, vocabulary};
 use crate::{Error, Result};
 
 /// The manifest's name in the data set's folder.
@@ -28,11 +30,14 @@ pub struct Manifest {
     pub rows_per_batch: usize,
     /// The names of the bond orders, in the order of their codes.
     pub bond_orders: Vec<String>,
+    /// The vocabulary of the atoms' features, which follow from the stored graphs: that of
+    /// [`vocabulary`].
+    pub features: Vec<Feature>,
     /// The atomic numbers that occur, ascending.
     pub elements: Vec<u8>,
     /// The shards of each split, in the order of their molecules.
     pub splits: BTreeMap<String, Vec<ShardEntry>>,
-    /// How many molecules of each split were left out, by reason.
+    /// How many molecules or conformers of each split were left out, by reason.
     pub dropped: BTreeMap<String, BTreeMap<String, u64>>,
     /// What the data set was made from: names and hashes.
     pub source: serde_json::Value,
@@ -100,6 +105,13 @@ impl Manifest {
         if !self.bond_orders.iter().eq(BOND_ORDERS.iter().map(|(name, _)| name)) {
             return Err(format!("bond_orders {:?}, expected {:?}", self.bond_orders, BOND_ORDERS.map(|(n, _)| n)));
         }
+        let expected = vocabulary();
+        if self.features != expected {
+            let differing = |k: &usize| self.features.get(*k) != expected.get(*k);
+            let k = (0..).find(differing).unwrap_or(0);
+            let (listed, expected) = (self.features.get(k), expected.get(k));
+            return Err(format!("feature {k} is {listed:?}, this build computes {expected:?}"));
+        }
         self.splits.values().flatten().try_for_each(ShardEntry::check)
     }
 }
@@ -116,9 +128,4 @@ impl ShardEntry {
         }
         Ok(())
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -3,6 +3,7 @@
 mod batch;
 mod config;
 mod dataset;
+mod files;
 mod import;
 mod inspect;
 mod loader;
@@ -14,10 +15,11 @@ mod schema;
 mod shard;
 mod writer;
 
-pub use batch::{Batch, Condition, NUM_FEATURES, StereoCentre};
+pub use crate::chem::features::NUM_FEATURES;
+pub use batch::{Batch, Condition, StereoCentre};
 pub use config::{BatchBy, ConformerChoice, DataConfig};
 pub use dataset::{Dataset, Split};
-pub use import::{ImportOptions, Imported, Source, import};
+pub use import::{ImportOptions, Imported, MAX_CONFORMERS, Source, import};
 pub use inspect::{Inspection, SplitCounts, inspect};
 pub use loader::{Loader, StepBatches, TrainingStream, ValidationBatches};
 pub use manifest::{Manifest, ShardEntry};

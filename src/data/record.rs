@@ -7,9 +7,12 @@ use arrow_array::types::{ArrowPrimitiveType, Float32Type, Int8Type, UInt8Type, U
 use arrow_array::{ListArray, RecordBatch};
 
 use super::schema::{BOND_ORDERS, chirality_of, column};
-use crate::chem::{Atom, Bond, Molecule};
+use crate::chem::{Atom, Bond, MAX_ATOMS, Molecule};
 use crate::geometry::Point;
 use crate::{Error, Result};
+
+/// How far the weights' sum may be from 1: rounding of thousands of them to 32 bits is far below it.
+const WEIGHT_TOLERANCE: f64 = 1e-3;
 
 /// A molecule read from a shard: a view of the mapped file, whose lengths and indices have been checked
 /// against each other.
@@ -108,6 +111,9 @@ impl MoleculeRecord {
         if n == 0 || [charges.len(), radicals.len(), chirality.len()] != [n; 3] {
             return Err(self.damaged(format!("{n} atoms, but the columns that describe them have other lengths")));
         }
+        if n > MAX_ATOMS {
+            return Err(self.damaged(format!("{n} atoms are more than the limit of {MAX_ATOMS}")));
+        }
         let atoms = (0..n).map(|i| self.atom(i, numbers[i], charges[i], radicals[i], chirality[i]));
         Ok(Molecule { atoms: atoms.collect::<Result<_>>()?, bonds: self.read_bonds(n)? })
     }
@@ -152,6 +158,19 @@ impl MoleculeRecord {
         }
         if self.weights().iter().any(|w| !(0.0..=1.0).contains(w)) {
             return Err(self.damaged("a conformer's weight is not in [0, 1]".into()));
+        }
+        self.check_weights()
+    }
+
+    fn check_weights(&self) -> Result<()> {
+        let weights = self.weights();
+        if let Some(c) = weights.windows(2).position(|pair| pair[0] < pair[1]) {
+            let (this, next) = (weights[c], weights[c + 1]);
+            return Err(self.damaged(format!("weights {c} and {} rise from {this} to {next}; expected to fall", c + 1)));
+        }
+        let sum: f64 = weights.iter().map(|&w| f64::from(w)).sum();
+        if (sum - 1.0).abs() >= WEIGHT_TOLERANCE {
+            return Err(self.damaged(format!("the conformers' weights sum to {sum}, expected 1")));
         }
         Ok(())
     }

@@ -14,9 +14,10 @@ use arrow_ipc::writer::FileWriter;
 use arrow_schema::{ArrowError, Field};
 use tempfile::TempDir;
 
-use super::dataset::sha256_of;
+use super::files::{parent_of, sha256_of, sync};
 use super::manifest::{MANIFEST, Manifest, ShardEntry};
 use super::schema::{BOND_ORDERS, ROWS_PER_BATCH, SCHEMA, SCHEMA_VERSION, bond_code, chirality_code};
+use crate::chem::features::vocabulary;
 use crate::chem::{Atom, Molecule};
 use crate::{Error, Result};
 
@@ -43,7 +44,7 @@ pub struct NewMolecule {
 /// Where a data set comes from: the parts of the manifest that do not follow from the molecules.
 #[derive(Clone, Debug)]
 pub struct Provenance {
-    /// How many molecules of each split were left out, by reason.
+    /// How many molecules or conformers of each split were left out, by reason.
     pub dropped: BTreeMap<String, BTreeMap<String, u64>>,
     /// What the data set was made from.
     pub source: serde_json::Value,
@@ -100,7 +101,8 @@ impl DatasetWriter {
     /// Appends a molecule to a split.
     ///
     /// # Errors
-    /// [`Error::Io`] when the disk refuses.
+    /// [`Error::Io`] when the disk refuses, [`Error::Data`] when the molecules of a batch have more values than the
+    /// form can count.
     ///
     /// # Panics
     /// If the lengths of the molecule's parts do not fit together.
@@ -151,6 +153,7 @@ impl DatasetWriter {
             units: units.map(|(column, unit)| (column.to_string(), unit.to_string())).into(),
             rows_per_batch: ROWS_PER_BATCH,
             bond_orders: BOND_ORDERS.map(|(name, _)| name.to_string()).to_vec(),
+            features: vocabulary(),
             elements: self.elements.iter().copied().collect(),
             splits: std::mem::take(&mut self.splits),
             dropped: provenance.dropped,
@@ -186,7 +189,12 @@ impl OpenShard {
     }
 
     fn write_batch(&mut self) -> Result<()> {
-        let batch = record_batch(&std::mem::take(&mut self.waiting)).map_err(arrow_error(&self.path))?;
+        let rows = std::mem::take(&mut self.waiting);
+        check_lengths(rows.iter().map(longest_column)).map_err(|what| {
+            let first = rows[0].key.as_str();
+            Error::Data(format!("{}: {what} in {} molecules from {first:?} on", self.path.display(), rows.len()))
+        })?;
+        let batch = record_batch(&rows).map_err(arrow_error(&self.path))?;
         self.writer.write(&batch).map_err(arrow_error(&self.path))
     }
 
@@ -200,6 +208,23 @@ impl OpenShard {
         self.entry.bytes = std::fs::metadata(&self.path).map_err(Error::io(&self.path))?.len();
         self.entry.sha256 = sha256_of(&self.path)?;
         Ok(self.entry)
+    }
+}
+
+/// The length of a molecule's longest column.
+fn longest_column(row: &NewMolecule) -> usize {
+    let graph = row.molecule.atoms.len().max(2 * row.molecule.bonds.len());
+    [row.key.len(), row.smiles.len(), graph, row.weights.len(), row.positions.len()].into_iter().max().unwrap_or(0)
+}
+
+/// Refuses rows whose values the columns' offsets, 32-bit numbers, cannot count.
+fn check_lengths(lengths: impl Iterator<Item = usize>) -> Result<(), String> {
+    let values = lengths.fold(0, usize::saturating_add);
+    match i32::try_from(values) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Err(format!("{values} coordinates or other values are more than {}; keep fewer conformers", i32::MAX))
+        }
     }
 }
 
@@ -249,12 +274,23 @@ fn refuse_existing(out: &Path) -> Result<()> {
     }
 }
 
-/// The folder that a path lies in.
-fn parent_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Waits until a file or folder is on disk.
-fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))
+    #[test]
+    fn offsets_that_would_overflow_are_refused() {
+        check_lengths([i32::MAX as usize - 1, 1].into_iter()).unwrap();
+        assert!(check_lengths([i32::MAX as usize, 1].into_iter()).unwrap_err().contains("fewer conformers"));
+        check_lengths([usize::MAX, 2].into_iter()).unwrap_err();
+        let water = NewMolecule {
+            key: "water".into(),
+            smiles: String::new(),
+            molecule: crate::chem::smiles::parse("O").unwrap(),
+            weights: vec![0.5; 2],
+            energies: vec![0.0; 2],
+            positions: vec![0.0; 18],
+        };
+        assert_eq!(longest_column(&water), 18);
+    }
 }

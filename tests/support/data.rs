@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use qsd::data::{Dataset, Manifest};
+use qsd::data::{Condition, Dataset, Manifest, StereoCentre};
+use qsd::diffusion::correct_handedness;
+use qsd::geometry::{Clouds, Point};
 
 /// The embedded sample of a partition.
 pub fn sample(partition: &str) -> PathBuf {
@@ -13,6 +15,18 @@ pub fn sample(partition: &str) -> PathBuf {
 /// The embedded sample of a partition, opened.
 pub fn open_sample(partition: &str) -> Dataset {
     Dataset::open(&sample(partition), true).expect("the embedded sample is whole")
+}
+
+/// Whether points show the handedness of a centre: they are left as they are, and their mirror image is not.
+pub fn shows(points: &[Point], centre: StereoCentre) -> bool {
+    let condition = Condition { stereo_centres: vec![StereoCentre { cloud: 0, ..centre }], ..Condition::default() };
+    let mirrored: Vec<Point> = points.iter().map(|x| x.map(|x| -x)).collect();
+    let corrected = |points: &[Point]| {
+        let mut x = Clouds::from_clouds([points]);
+        correct_handedness(&condition, &mut x);
+        x.points() == points
+    };
+    corrected(points) && !corrected(&mirrored)
 }
 
 /// Writes a manifest into a folder.

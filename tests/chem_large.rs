@@ -1,0 +1,153 @@
+//! Molecules as large as any reader lets through take no time that hurts.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use qsd::Error;
+use qsd::chem::features::atom_features;
+use qsd::chem::stereo::assign_from_positions;
+use qsd::chem::{
+    Atom, Bond, BondOrder, Chirality, Molecule, Record, invariant, kekulise, perceive_aromaticity, sdf, smiles, xyz,
+};
+
+const ATOMS: usize = 10_000;
+
+fn molecule(atomic_numbers: Vec<u8>, bonds: Vec<(usize, usize, BondOrder)>) -> Molecule {
+    let atom =
+        |atomic_number| Atom { atomic_number, formal_charge: 0, radical_electrons: 0, chirality: Chirality::None };
+    let bond = |(begin, end, order)| Bond { begin: begin as u32, end: end as u32, order };
+    Molecule { atoms: atomic_numbers.into_iter().map(atom).collect(), bonds: bonds.into_iter().map(bond).collect() }
+}
+
+/// Phenyls in a row, without hydrogens; in each the atoms are numbered such that pairing them in this order fails.
+fn phenyls() -> Molecule {
+    let around = [0, 1, 4, 2, 3, 5];
+    let mut bonds = Vec::new();
+    for first in (0..ATOMS - 5).step_by(6) {
+        bonds.extend((0..6).map(|k| (first + around[k], first + around[(k + 1) % 6], BondOrder::Aromatic)));
+        if first > 0 {
+            bonds.push((first - 6 + around[3], first + around[0], BondOrder::Single));
+        }
+    }
+    molecule(vec![6; ATOMS / 6 * 6], bonds)
+}
+
+/// A chain of CH2.
+fn polyethylene() -> Molecule {
+    let carbons = ATOMS / 3;
+    let mut bonds: Vec<_> = (1..carbons).map(|k| (k - 1, k, BondOrder::Single)).collect();
+    bonds.extend((0..2 * carbons).map(|k| (k / 2, carbons + k, BondOrder::Single)));
+    molecule([vec![6; carbons], vec![1; 2 * carbons]].concat(), bonds)
+}
+
+/// Sheets of hexagons, as large as rings are still listed for, joined in a row.
+fn sheets(side: usize, bond: BondOrder) -> Molecule {
+    let (rows, columns) = (2 * side + 2, side + 1);
+    let size = rows * columns;
+    let mut bonds = Vec::new();
+    let count = ATOMS / size;
+    for sheet in 0..count {
+        let at = |row: usize, column: usize| sheet * size + row * columns + column;
+        for row in 0..rows {
+            for column in 0..columns {
+                if row + 1 < rows {
+                    bonds.push((at(row, column), at(row + 1, column), bond));
+                }
+                if column + 1 < columns && (row + column) % 2 == 0 {
+                    bonds.push((at(row, column), at(row, column + 1), bond));
+                }
+            }
+        }
+        if sheet > 0 {
+            bonds.push((sheet * size - 1, sheet * size, BondOrder::Single));
+        }
+    }
+    molecule(vec![6; count * size], bonds)
+}
+
+/// Ladders of squares, as long as rings are still listed for, joined in a row.
+fn ladders(bond: BondOrder) -> Molecule {
+    let size = 500;
+    let mut bonds = Vec::new();
+    for k in 0..ATOMS {
+        if k % 2 == 0 {
+            bonds.push((k, k + 1, bond));
+        }
+        if k % size + 2 < size {
+            bonds.push((k, k + 2, bond));
+        }
+        if k > 0 && k % size == 0 {
+            bonds.push((k - 1, k, BondOrder::Single));
+        }
+    }
+    molecule(vec![6; ATOMS], bonds)
+}
+
+/// Positions that make every atom with four neighbours look like a centre.
+fn positions(molecule: &Molecule) -> Vec<[f64; 3]> {
+    let scattered = |k: usize, step: f64| (k as f64 * step).sin() * 9.0;
+    (0..molecule.atoms.len()).map(|k| [scattered(k, 1.1), scattered(k, 2.3), scattered(k, 3.7)]).collect()
+}
+
+/// Runs one step and says how long it took.
+fn seconds(work: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    work();
+    begun.elapsed().as_secs_f64()
+}
+
+#[test]
+fn the_largest_molecules_take_less_than_a_second_a_step() {
+    let cases = [
+        ("phenyls", phenyls()),
+        ("polyethylene", polyethylene()),
+        ("sheets", sheets(12, BondOrder::Aromatic)),
+        ("ladders", ladders(BondOrder::Aromatic)),
+    ];
+    for (name, molecule) in cases {
+        let (mut one, positions) = (molecule.clone(), positions(&molecule));
+        let steps = [
+            ("pairing", seconds(|| kekulise(&mut one).unwrap())),
+            ("aromaticity", seconds(|| perceive_aromaticity(&mut one))),
+            ("features", seconds(|| drop(atom_features(&one)))),
+            ("handedness", seconds(|| assign_from_positions(&mut one, &positions))),
+            ("invariant", seconds(|| drop(invariant(&molecule)))),
+        ];
+        println!("{name}, {} atoms: {steps:.3?}", molecule.atoms.len());
+        assert!(steps.iter().all(|(_, seconds)| *seconds < 1.0), "{name}: {steps:?}");
+    }
+    for text in ["C".repeat(3_300), "C[C@H](F)".repeat(1_200), "c1ccc(cc1)".repeat(900) + "C"] {
+        let time = seconds(|| drop(smiles::parse(&text).unwrap()));
+        println!("{}: {time:.3}", &text[..10]);
+        assert!(time < 1.0, "{}: {time}", &text[..10]);
+    }
+}
+
+#[test]
+fn larger_molecules_are_refused_in_no_time() {
+    let refused = |result: Option<qsd::Result<Record>>| {
+        let message = result.unwrap().unwrap_err().to_string();
+        assert!(message.contains("more than the limit of 10000"), "{message}");
+    };
+    let n = 50_000;
+    let begun = Instant::now();
+    let error = smiles::parse(&"C".repeat(n)).unwrap_err();
+    assert!(matches!(error, Error::Data(_)) && error.to_string().contains("limit of 10000"), "{error}");
+
+    let giant = Molecule { atoms: vec![phenyls().atoms[0]; n], bonds: Vec::new() };
+    let record = Record { positions: positions(&giant), molecule: giant, ..Record::default() };
+    let small = Record { positions: vec![[0.0; 3]], molecule: molecule(vec![2], Vec::new()), ..Record::default() };
+    let mut text = Vec::new();
+    for record in [&record, &small] {
+        sdf::write_record(&mut text, record).unwrap();
+    }
+    let mut records = sdf::Reader::new(text.as_slice(), Path::new("in.sdf"));
+    refused(records.next());
+    assert_eq!(records.next().unwrap().unwrap().molecule, small.molecule, "the next record is read");
+
+    let frame = format!("{n}\n\n{}1\n\nHe 0 0 0\n", "C 0 0 0\n".repeat(n));
+    let mut frames = xyz::Reader::new(frame.as_bytes(), Path::new("in.xyz"));
+    refused(frames.next());
+    assert_eq!(frames.next().unwrap().unwrap().molecule, small.molecule, "the next frame is read");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
