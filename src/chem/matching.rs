@@ -88,7 +88,7 @@ fn perceive_bonds(elements: &[u8], positions: &[[f64; 3]], reach: f64) -> Option
 }
 
 /// The graph of elements and connectivity: neutral atoms, single bonds.
-fn skeleton(elements: &[u8], bonds: Vec<Bond>) -> Molecule {
+pub(super) fn skeleton(elements: &[u8], bonds: Vec<Bond>) -> Molecule {
     let atom =
         |&atomic_number| Atom { atomic_number, formal_charge: 0, radical_electrons: 0, chirality: Chirality::None };
     let bonds = bonds.into_iter().map(|bond| Bond { order: BondOrder::Single, ..bond }).collect();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::graph::{Adjacency, Neighbour};
+use super::matching::skeleton;
 use super::symmetry::classes;
 use super::{Chirality, Molecule, Rings};
 
@@ -101,14 +102,16 @@ pub fn remove_false_centres(molecule: &mut Molecule) {
 }
 
 /// Whether what is stated of the handedness of a graph's centres holds in another tagging of the same graph, up to the
-/// graph's symmetries: the atoms of one class have at least the stated hands. Centres that only the handedness of
-/// others makes, and the cis and trans of rings, are not compared.
+/// graph's symmetries: the atoms of one class have at least the stated hands. Compared are the centres whose
+/// neighbours elements and connectivity tell apart; not those that charges and bond orders (the oxygens of a
+/// sulfonate), the handedness of others, or a ring (cis and trans) make.
 ///
 /// # Errors
 /// An atom whose stated handedness no atom of its class has left to show.
 pub fn check_handedness(stated: &Molecule, found: &Molecule) -> Result<(), usize> {
     let adjacency = Adjacency::new(stated);
-    let class = classes(stated, &adjacency, &vec![0; stated.atoms.len()]);
+    let elements: Vec<u8> = stated.atoms.iter().map(|atom| atom.atomic_number).collect();
+    let class = classes(&skeleton(&elements, stated.bonds.clone()), &adjacency, &vec![0; elements.len()]);
     let centres = |molecule: &Molecule| -> Vec<(usize, [usize; 2])> {
         let tagged = |&atom: &usize| molecule.atoms[atom].chirality != Chirality::None;
         let centres = (0..class.len()).filter(tagged).filter(|&atom| are_distinct(&adjacency, &class, atom));

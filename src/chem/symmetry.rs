@@ -6,41 +6,56 @@ use super::graph::{Adjacency, Neighbour};
 /// Numbers the classes of atoms that look alike: first by element, charge, radicals and `label`, then by the
 /// classes of their neighbours and the bonds to them, until no class splits any more (colour refinement). A class is
 /// numbered by how many atoms stand before it, so numbers do not depend on the order of atoms. Only the neighbours of
-/// atoms whose number changed are looked at again: a long chain, refined from its ends, takes one pass, not one per link.
+/// atoms whose number changed are looked at again, so a long chain, refined from its ends, takes one pass, not one per link.
 pub fn classes(molecule: &Molecule, adjacency: &Adjacency, label: &[usize]) -> Vec<usize> {
     let (mut class, mut size) = seeds(molecule, label);
+    // The atoms of each class, and some that have left it.
+    let mut members = vec![Vec::new(); class.len()];
+    class.iter().enumerate().for_each(|(atom, &number)| members[number].push(atom));
+    let mut is_touched = vec![false; class.len()];
     let mut changed: Vec<usize> = (0..class.len()).collect();
     while !changed.is_empty() {
         let mut touched: Vec<usize> =
             changed.iter().flat_map(|&atom| adjacency.of(atom)).map(|neighbour| neighbour.atom).collect();
         touched.sort_unstable();
         touched.dedup();
-        let mut keyed: Vec<_> = touched
-            .into_iter()
-            .map(|atom| (class[atom], surroundings(molecule, adjacency, &class, atom), atom))
-            .collect();
+        touched.iter().for_each(|&atom| is_touched[atom] = true);
+        let mut keyed: Vec<_> =
+            touched.iter().map(|&atom| (class[atom], surroundings(molecule, adjacency, &class, atom), atom)).collect();
         keyed.sort_unstable();
         changed.clear();
-        for members in keyed.chunk_by(|a, b| a.0 == b.0) {
-            // Those that were not touched look alike as before, and like none that was: they keep the number. Where
-            // all were touched the most numerous keep it, so that large classes are seldom looked at again.
-            let old = members[0].0;
-            let untouched = size[old] - members.len();
-            let mut groups: Vec<_> = members.chunk_by(|a, b| a.1 == b.1).collect();
-            if untouched == 0 {
-                groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
-                size[old] = groups.remove(0).len();
+        for of_class in keyed.chunk_by(|a, b| a.0 == b.0) {
+            let old = of_class[0].0;
+            let mut groups: Vec<Vec<usize>> = of_class
+                .chunk_by(|a, b| a.1 == b.1)
+                .map(|alike| alike.iter().map(|&(.., atom)| atom).collect())
+                .collect();
+            groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+            // Those that were not touched look alike as before, and like none that was. The most numerous keep the
+            // number, so that large classes are seldom looked at again.
+            let rest = size[old] - of_class.len();
+            if rest >= groups[0].len() {
+                size[old] = rest;
             } else {
-                size[old] = untouched;
+                let keeps = groups.remove(0);
+                if rest > 0 {
+                    let of_rest = |&atom: &usize| class[atom] == old && !is_touched[atom];
+                    groups.push(members[old].iter().copied().filter(of_rest).collect());
+                }
+                size[old] = keeps.len();
+                members[old] = keeps;
             }
             let mut number = old + size[old];
             for group in groups {
                 size[number] = group.len();
-                group.iter().for_each(|&(.., atom)| class[atom] = number);
-                changed.extend(group.iter().map(|&(.., atom)| atom));
-                number += group.len();
+                group.iter().for_each(|&atom| class[atom] = number);
+                changed.extend(&group);
+                let next = number + group.len();
+                members[number] = group;
+                number = next;
             }
         }
+        touched.iter().for_each(|&atom| is_touched[atom] = false);
     }
     class
 }
