@@ -27,7 +27,7 @@ command -v cargo >/dev/null || {
 }
 
 if [[ "${1:-}" == --python ]] && ! cmp -s data/requirements.txt .venv/requirements.txt; then
-    echo "making .venv with $(tr '\n' ' ' <data/requirements.txt)"
+    echo "making .venv with the packages of data/requirements.txt"
     python3 -m venv .venv
     .venv/bin/pip install -q --disable-pip-version-check -r data/requirements.txt
     cp data/requirements.txt .venv/requirements.txt
