@@ -7,7 +7,7 @@ use crate::Result;
 /// Turns a program's result into its exit code; an error is printed once, as one line that starts with
 /// `error: ` and holds the chain of its causes.
 ///
-/// The codes are those of [`Error::exit_code`], and 0 for success.
+/// The codes are those of [`crate::Error::exit_code`], and 0 for success.
 pub fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

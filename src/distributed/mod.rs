@@ -42,25 +42,25 @@ pub trait Communicator: Send {
     /// `send` is as long as the peer's `receive`, and the other way round.
     ///
     /// # Errors
-    /// [`Error::World`](crate::Error::World) when there is no such peer, it is gone, or lengths differ.
+    /// [`Error::World`] when there is no such peer, it is gone, or lengths differ.
     fn exchange(&self, peer: usize, send: &[f32], receive: &mut [f32]) -> Result<()>;
 
     /// Every member's bytes, in the order of the ranks, on every member. For small messages.
     ///
     /// # Errors
-    /// [`Error::World`](crate::Error::World) when a member is gone or all together exceed 2 GiB.
+    /// [`Error::World`] when a member is gone or all together exceed 2 GiB.
     fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>>;
 
     /// Waits for all.
     ///
     /// # Errors
-    /// [`Error::World`](crate::Error::World) when a member is gone.
+    /// [`Error::World`] when a member is gone.
     fn barrier(&self) -> Result<()>;
 
     /// Leaves the group in good order; all members call it. A member that is merely dropped is a failed one.
     ///
     /// # Errors
-    /// [`Error::World`](crate::Error::World) when a member is gone.
+    /// [`Error::World`] when a member is gone.
     fn finish(self: Box<Self>) -> Result<()>;
 
     /// Ends every member of the group at once, with this exit code; does not return.
@@ -71,7 +71,7 @@ pub trait Communicator: Send {
 /// otherwise [`Solo`]. To be called once, before other threads are started.
 ///
 /// # Errors
-/// [`Error::World`](crate::Error::World) when several processes were started that cannot find each other:
+/// [`Error::World`] when several processes were started that cannot find each other:
 /// a build without MPI, an MPI of another family than the launcher's, or `srun` without PMIx.
 pub fn connect() -> Result<Box<dyn Communicator>> {
     match Launch::detect(|name| std::env::var(name).ok())? {

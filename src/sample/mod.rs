@@ -167,7 +167,13 @@ impl Plan {
         let condition = Condition::from_molecules(molecules);
         let id = |item: &Item| ((self.input.molecules[item.molecule].index as u64) << 32) | item.number as u64;
         let ids: Vec<u64> = batch.iter().map(id).collect();
-        let clouds = self.sampler.run(&*self.denoiser, &condition, &ids, seed, &mut |_| Ok(()))?;
+        let clouds =
+            self.sampler.run(&*self.denoiser, &condition, &ids, seed, &mut |_| Ok(())).map_err(|e| match e {
+                Error::NonFinite(what) => {
+                    Error::NonFinite(format!("{what} (a sample's id is 2^32 times its record plus its number, from 0)"))
+                }
+                other => other,
+            })?;
         Ok(clouds.points().to_vec())
     }
 }
