@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use qsd::distributed::{self, Communicator};
+use qsd::distributed::Communicator;
 use qsd::sample::{self, Request};
-use qsd::{Result, cli, train};
+use qsd::{Result, train};
 
 /// Draw conformers of molecules from a trained checkpoint.
 ///
@@ -51,26 +51,10 @@ Exit codes:
 
 fn main() -> ExitCode {
     // SAFETY: nothing has been started yet.
-    unsafe { train::process::prepare() };
-    match distributed::connect() {
-        Ok(world) => {
-            let outcome = run(&*world);
-            distributed::close(world, outcome)
-        }
-        Err(error) => cli::exit(Err(error)),
-    }
+    unsafe { train::process::main(run) }
 }
 
-fn run(world: &dyn Communicator) -> Result<u8> {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(message) => {
-            if world.rank() == 0 {
-                let _ = message.print();
-            }
-            return Ok(message.exit_code() as u8);
-        }
-    };
+fn run(world: &dyn Communicator, cli: Cli) -> Result<u8> {
     let request = Request {
         checkpoint: cli.checkpoint,
         input: cli.input,

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use qsd::distributed::{self, Communicator, vote};
+use qsd::Result;
+use qsd::distributed::{Communicator, vote};
 use qsd::train::{self, Mode};
-use qsd::{Result, cli};
 
 /// Train a quotient-space diffusion model of molecules.
 ///
@@ -67,26 +67,10 @@ struct TrainArgs {
 
 fn main() -> ExitCode {
     // SAFETY: nothing has been started yet.
-    unsafe { train::process::prepare() };
-    match distributed::connect() {
-        Ok(world) => {
-            let outcome = run(&*world);
-            distributed::close(world, outcome)
-        }
-        Err(error) => cli::exit(Err(error)),
-    }
+    unsafe { train::process::main(run) }
 }
 
-fn run(world: &dyn Communicator) -> Result<u8> {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(message) => {
-            if world.rank() == 0 {
-                let _ = message.print();
-            }
-            return Ok(message.exit_code() as u8);
-        }
-    };
+fn run(world: &dyn Communicator, cli: Cli) -> Result<u8> {
     if let Some(Command::Inspect { path }) = cli.command {
         let text = vote::consent(world, train::inspect(&path))?;
         if world.rank() == 0 {

@@ -1,5 +1,37 @@
 //! What a process must settle about itself before the first tensor is made.
 
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::distributed::{self, Communicator};
+use crate::{Result, cli};
+
+/// The `main` of a program that works alone or with others: prepares the process, joins the group, reads the
+/// arguments, runs, and leaves in good order. Rank 0 alone speaks of wrong arguments.
+///
+/// # Safety
+/// To be called first thing in `main`, while there is one thread: it changes the environment.
+pub unsafe fn main<A: Parser>(run: impl FnOnce(&dyn Communicator, A) -> Result<u8>) -> ExitCode {
+    // SAFETY: the caller's promise is the one that is asked for.
+    unsafe { prepare() };
+    let world = match distributed::connect() {
+        Ok(world) => world,
+        Err(error) => return cli::exit(Err(error)),
+    };
+    let outcome = match A::try_parse() {
+        Ok(arguments) => run(&*world, arguments),
+        Err(message) => {
+            if world.rank() == 0 {
+                // A closed terminal is no reason to fail otherwise than by the exit code.
+                let _ = message.print();
+            }
+            Ok(message.exit_code() as u8)
+        }
+    };
+    distributed::close(world, outcome)
+}
+
 /// Prepares this process.
 ///
 /// Tensor operations run on one thread each: cores are used by computing whole micro-shards side by side,
@@ -8,7 +40,7 @@
 ///
 /// # Safety
 /// To be called first thing in `main`, while there is one thread: it changes the environment.
-pub unsafe fn prepare() {
+unsafe fn prepare() {
     // SAFETY: the caller promises that no other thread exists, so nobody reads the environment meanwhile.
     unsafe {
         std::env::set_var("RAYON_NUM_THREADS", "1");
