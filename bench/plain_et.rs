@@ -28,7 +28,8 @@ fn main() -> qsd::Result<()> {
         keep_freed_memory();
     }
     let network = EtNetwork::new(EtConfig::default(), DType::F32)?;
-    let denoiser = network.bind(&network.initialize(1))?;
+    let parameters = network.initialize(1);
+    let denoiser = network.bind(&parameters)?;
     let (x_t, condition) = batch(molecules);
     let t = vec![0.5; molecules];
     let input = Input { x_t: &x_t, t: &t, condition: &condition };
@@ -40,7 +41,7 @@ fn main() -> qsd::Result<()> {
     let both = best(|| {
         let recording = denoiser.record(input)?;
         let at_prediction = recording.prediction().clone();
-        recording.backward(&at_prediction, &mut gradient)
+        recording.backward(&at_prediction, &mut gradient, &mut |_, _| Ok(()))
     })?;
     println!("{allocator} allocator, {molecules} molecules of {ATOMS} atoms, best of {ROUNDS} (wall, CPU)");
     println!("predict            {}   peak {:5.0} MB above {start:.0} MB", shown(predict), after_predict - start);

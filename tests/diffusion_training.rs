@@ -451,7 +451,7 @@ impl Denoiser for Pull {
         Ok(input.x_t.zip_map(input.x_t, |x, _| x.map(|c| -self.0 * c)))
     }
 
-    fn record(&self, _: Input<'_>) -> Result<Box<dyn Recording>> {
+    fn record(&self, _: Input<'_>) -> Result<Box<dyn Recording + '_>> {
         Err(Error::Config("not trained".into()))
     }
 }
@@ -527,7 +527,7 @@ fn stochastic_samples_stay_finite_to_the_end() {
         fn predict(&self, input: Input<'_>) -> Result<Clouds> {
             Ok(input.x_t.zeros_like())
         }
-        fn record(&self, _: Input<'_>) -> Result<Box<dyn Recording>> {
+        fn record(&self, _: Input<'_>) -> Result<Box<dyn Recording + '_>> {
             Err(Error::Config("not trained".into()))
         }
     }
@@ -569,7 +569,7 @@ fn aligning_the_prediction_takes_its_rotation_away() {
                 Prediction::Velocity => sub(&[-x[1], x[0], x[2]], x).map(|c| c / r),
             }))
         }
-        fn record(&self, _: Input<'_>) -> Result<Box<dyn Recording>> {
+        fn record(&self, _: Input<'_>) -> Result<Box<dyn Recording + '_>> {
             Err(Error::Config("not trained".into()))
         }
     }

@@ -20,7 +20,7 @@ impl<F: Fn(f64, &[Point]) -> Vec<Point> + Sync> Denoiser for Analytic<F> {
         Ok(Clouds::from_clouds(clouds.iter().map(Vec::as_slice)))
     }
 
-    fn record(&self, _: Input<'_>) -> Result<Box<dyn Recording>> {
+    fn record(&self, _: Input<'_>) -> Result<Box<dyn Recording + '_>> {
         Err(Error::Config("a denoiser in closed form has no parameters to train".into()))
     }
 }

@@ -244,14 +244,15 @@ fn carbons(molecules: &[&[Point]], bonds: &[[u32; 2]]) -> (Clouds, Condition) {
 fn walk(recipe: &str, x_t: &Clouds, t: &[f64], condition: &Condition) -> (Clouds, Vec<f32>) {
     let case = Case::load(recipe);
     let network = case.network(DType::F32);
-    let denoiser = network.bind(&case.parameters()).unwrap();
+    let parameters = case.parameters();
+    let denoiser = network.bind(&parameters).unwrap();
     let input = Input { x_t, t, condition };
     let recording = denoiser.record(input).unwrap();
     let v = recording.prediction().clone();
     let bits = |v: &Clouds| flat(v).iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&v), bits(&denoiser.predict(input).unwrap()));
     let mut gradient = vec![f32::NAN; network.layout().len()];
-    recording.backward(&v, &mut gradient).unwrap();
+    recording.backward(&v, &mut gradient, &mut |_, _| Ok(())).unwrap();
     (v, gradient)
 }
 
@@ -321,18 +322,74 @@ fn inputs_that_do_not_fit_are_refused() {
     }
 }
 
+/// The hook is told the network's units, in their order, each with its final numbers; its words and deeds count.
+#[test]
+fn each_unit_is_handed_on_once_it_is_final() {
+    let case = Case::load("drugs-so3");
+    let network = case.network(DType::F32);
+    let (x_t, units) = (&case.x_t, network.units());
+    let layers = case.config.layers;
+    assert_eq!(units.len(), layers + 2);
+    let bounds: Vec<usize> = units.iter().rev().map(|unit| unit.start).chain([network.layout().len()]).collect();
+    assert!(bounds[0] == 0 && units.iter().rev().zip(bounds.windows(2)).all(|(unit, b)| *unit == (b[0]..b[1])));
+    let unit_of = |name: &str| {
+        let words: Vec<&str> = name.split('.').collect();
+        match words[..] {
+            [_, "representation_model", "attention_layers", index, ..] => layers - index.parse::<usize>().unwrap(),
+            [_, "representation_model", part, ..] if part != "out_norm" => layers + 1,
+            _ => 0,
+        }
+    };
+    for span in network.layout().spans() {
+        let unit = &units[unit_of(&span.name)];
+        assert!(unit.start <= span.range.start && span.range.end <= unit.end, "{}", span.name);
+    }
+
+    let expected = walk("drugs-so3", x_t, &case.t, &case.condition).1;
+    let parameters = case.parameters();
+    let denoiser = network.bind(&parameters).unwrap();
+    let record = || {
+        let recording = denoiser.record(case.input()).unwrap();
+        let at_v = recording.prediction().clone();
+        (recording, at_v)
+    };
+    let (recording, at_v) = record();
+    let mut gradient = vec![f32::NAN; expected.len()];
+    let mut told = Vec::new();
+    let mut ready = |unit: std::ops::Range<usize>, numbers: &mut [f32]| {
+        assert_eq!(numbers, &expected[unit.clone()]);
+        numbers.fill(told.len() as f32);
+        told.push(unit);
+        Ok(())
+    };
+    recording.backward(&at_v, &mut gradient, &mut ready).unwrap();
+    assert_eq!(told, units);
+    for (k, unit) in units.iter().enumerate() {
+        assert!(gradient[unit.clone()].iter().all(|g| *g == k as f32), "unit {k} was written to after it was final");
+    }
+    let (recording, at_v) = record();
+    let mut calls = 0;
+    let mut fails = |_: std::ops::Range<usize>, _: &mut [f32]| {
+        calls += 1;
+        Err(Error::World("planted".into()))
+    };
+    assert!(recording.backward(&at_v, &mut gradient, &mut fails).unwrap_err().to_string().contains("planted"));
+    assert_eq!(calls, 1);
+}
+
 /// Several threads, each with a small stack, walk a deep network at once; all get the same bits as one alone.
 #[test]
 fn threads_share_a_denoiser_and_need_little_stack() {
     const STACK_BYTES: usize = 256 << 10;
     let case = Case::load("drugs-so3");
     let network = EtNetwork::new(EtConfig { layers: 24, ..case.config.clone() }, DType::F32).unwrap();
-    let denoiser = network.bind(&network.initialize(3)).unwrap();
+    let parameters = network.initialize(3);
+    let denoiser = network.bind(&parameters).unwrap();
     let gradient = || {
         let recording = denoiser.record(case.input()).unwrap();
         let at_v = recording.prediction().clone();
         let mut gradient = vec![0.0f32; network.layout().len()];
-        recording.backward(&at_v, &mut gradient).unwrap();
+        recording.backward(&at_v, &mut gradient, &mut |_, _| Ok(())).unwrap();
         gradient.iter().map(|g| g.to_bits()).collect::<Vec<u32>>()
     };
     let found: Vec<Vec<u32>> = std::thread::scope(|scope| {
@@ -353,10 +410,12 @@ fn the_number_of_threads_changes_no_bit() {
         let case = Case::load("drugs-so3");
         let config = EtConfig { layers: 1, so3: true, ..EtConfig::default() };
         let network = EtNetwork::new(config, DType::F32).unwrap();
-        let recording = network.bind(&network.initialize(3)).unwrap().record(case.input()).unwrap();
+        let parameters = network.initialize(3);
+        let denoiser = network.bind(&parameters).unwrap();
+        let recording = denoiser.record(case.input()).unwrap();
         let at_v = recording.prediction().clone();
         let mut gradient = vec![0.0f32; network.layout().len()];
-        recording.backward(&at_v, &mut gradient).unwrap();
+        recording.backward(&at_v, &mut gradient, &mut |_, _| Ok(())).unwrap();
         let hash = gradient.iter().fold(0u64, |hash, g| hash.rotate_left(5).wrapping_mul(31) ^ u64::from(g.to_bits()));
         println!("hash {hash:x}");
         return;

@@ -132,10 +132,12 @@ fn gradients_f64(case: &Case, loss: Loss) -> Vec<Vec<f64>> {
 /// The same in f32, by the way that training goes.
 fn gradients_f32(case: &Case, loss: Loss) -> Vec<Vec<f64>> {
     let network = case.network(DType::F32);
-    let recording = network.bind(&case.parameters()).unwrap().record(case.input()).unwrap();
+    let parameters = case.parameters();
+    let denoiser = network.bind(&parameters).unwrap();
+    let recording = denoiser.record(case.input()).unwrap();
     let at_v = loss(recording.prediction(), case).1;
     let mut flat = vec![f32::NAN; network.layout().len()];
-    recording.backward(&at_v, &mut flat).unwrap();
+    recording.backward(&at_v, &mut flat, &mut |_, _| Ok(())).unwrap();
     let of = |span: &qsd::model::Span| flat[span.range.clone()].iter().map(|&g| f64::from(g)).collect();
     network.layout().spans().iter().map(of).collect()
 }

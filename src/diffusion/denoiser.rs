@@ -1,5 +1,7 @@
 //! What the mathematics needs of a network.
 
+use std::ops::Range;
+
 use crate::Result;
 use crate::data::Condition;
 use crate::geometry::Clouds;
@@ -22,8 +24,11 @@ pub trait Denoiser: Sync {
     fn predict(&self, input: Input<'_>) -> Result<Clouds>;
 
     /// The prediction, with what its gradient needs kept.
-    fn record(&self, input: Input<'_>) -> Result<Box<dyn Recording>>;
+    fn record(&self, input: Input<'_>) -> Result<Box<dyn Recording + '_>>;
 }
+
+/// Is told each run of the gradient buffer as soon as its numbers are final, with these numbers.
+pub type Ready<'a> = dyn FnMut(Range<usize>, &mut [f32]) -> Result<()> + 'a;
 
 /// A forward pass that can be walked back once.
 pub trait Recording {
@@ -33,5 +38,8 @@ pub trait Recording {
     /// Given the loss's gradient at the prediction, *overwrites* `gradient` with the loss's gradient at
     /// every parameter, in the layout of the network's parameter buffer (exact zeros where the loss does
     /// not depend on a parameter).
-    fn backward(self: Box<Self>, at_prediction: &Clouds, gradient: &mut [f32]) -> Result<()>;
+    ///
+    /// `ready` is told the runs that [`Network::units`](crate::model::Network::units) lists, in that order, each
+    /// once its numbers are final; what it leaves there stays. Its error ends the walk.
+    fn backward(self: Box<Self>, at_prediction: &Clouds, gradient: &mut [f32], ready: &mut Ready<'_>) -> Result<()>;
 }

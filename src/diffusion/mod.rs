@@ -15,7 +15,7 @@ mod sampler;
 mod schedule;
 
 pub use config::{Coupling, DiffusionConfig, Interpolant, Loss, Prediction, Prior, TimeLaw, Treatment, Weight};
-pub use denoiser::{Denoiser, Input, Recording};
+pub use denoiser::{Denoiser, Input, Ready, Recording};
 pub use draw::{Draw, draw, time};
 pub use handedness::correct_handedness;
 pub use interpolant::{Affine, GaussianPath, Noised, interpolate};

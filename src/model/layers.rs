@@ -84,6 +84,11 @@ impl Declaration {
         self.tensor(format!("{name}.weight"), &[rows, width], Law::Normal)
     }
 
+    /// How many scalars were declared so far.
+    pub(super) fn len(&self) -> usize {
+        self.layout.len()
+    }
+
     /// The finished list.
     pub(super) fn finish(self) -> (Layout, Vec<Law>) {
         (self.layout, self.laws)

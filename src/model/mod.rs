@@ -7,6 +7,8 @@ mod parameters;
 
 pub use parameters::{Layout, Span};
 
+use std::ops::Range;
+
 use crate::Result;
 use crate::diffusion::Denoiser;
 
@@ -18,6 +20,10 @@ pub trait Network: Send + Sync {
     /// Initial values for the whole buffer, a function of the seed alone.
     fn initialize(&self, seed: u64) -> Vec<f32>;
 
-    /// The network with these parameter values (a buffer of the layout's length), which are copied.
-    fn bind(&self, parameters: &[f32]) -> Result<Box<dyn Denoiser + Send + Sync>>;
+    /// The runs of the gradient buffer in the order in which a walk back finishes them: disjoint, together the
+    /// whole buffer, a function of the architecture alone.
+    fn units(&self) -> &[Range<usize>];
+
+    /// The network with these parameter values (a buffer of the layout's length).
+    fn bind<'a>(&'a self, parameters: &'a [f32]) -> Result<Box<dyn Denoiser + Send + Sync + 'a>>;
 }

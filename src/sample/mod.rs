@@ -74,6 +74,7 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
     }
     let output = (world.rank() == 0).then(|| Output::create(&request.out, request.overwrite)).transpose();
     let mut output = vote::consent(world, output)?;
+    let denoiser = vote::consent(world, plan.network.bind(&plan.parameters))?;
     let batches = plan.batches(request);
     let total = plan.input.molecules.len() * request.num;
     let mut progress = match world.rank() {
@@ -85,7 +86,7 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
     let mut done = 0;
     for round in batches.chunks(world.size() * workers) {
         let mine = round.chunks(workers).nth(world.rank()).unwrap_or(&[]);
-        let drawn = side_by_side(mine.iter().collect(), |batch| plan.draw(batch, request.seed));
+        let drawn = side_by_side(mine.iter().collect(), |batch| plan.draw(&*denoiser, batch, request.seed));
         let drawn = vote::consent(world, drawn.into_iter().collect::<Result<Vec<_>>>())?;
         let positions = gather_points(world, &drawn.concat())?;
         let items = round.concat();
@@ -110,7 +111,8 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
 /// What sampling works with.
 struct Plan {
     input: Input,
-    denoiser: Box<dyn Denoiser + Send + Sync>,
+    network: EtNetwork,
+    parameters: Vec<f32>,
     sampler: Sampler,
     weights: String,
 }
@@ -130,8 +132,9 @@ impl Plan {
         Ok(Plan {
             input: Input::read(&request.input, config.model.max_z)?,
             sampler: Sampler::new(&config.sampler, &config.diffusion)?,
-            denoiser: network.bind(&parameters)?,
             weights: weights_sha256(&parameters),
+            network,
+            parameters,
         })
     }
 
@@ -162,18 +165,17 @@ impl Plan {
         batches
     }
 
-    fn draw(&self, batch: &[Item], seed: u64) -> Result<Vec<Point>> {
+    fn draw(&self, denoiser: &dyn Denoiser, batch: &[Item], seed: u64) -> Result<Vec<Point>> {
         let molecules = batch.iter().map(|item| &self.input.molecules[item.molecule].molecule);
         let condition = Condition::from_molecules(molecules);
         let id = |item: &Item| ((self.input.molecules[item.molecule].index as u64) << 32) | item.number as u64;
         let ids: Vec<u64> = batch.iter().map(id).collect();
-        let clouds =
-            self.sampler.run(&*self.denoiser, &condition, &ids, seed, &mut |_| Ok(())).map_err(|e| match e {
-                Error::NonFinite(what) => {
-                    Error::NonFinite(format!("{what} (a sample's id is 2^32 times its record plus its number, from 0)"))
-                }
-                other => other,
-            })?;
+        let clouds = self.sampler.run(denoiser, &condition, &ids, seed, &mut |_| Ok(())).map_err(|e| match e {
+            Error::NonFinite(what) => {
+                Error::NonFinite(format!("{what} (a sample's id is 2^32 times its record plus its number, from 0)"))
+            }
+            other => other,
+        })?;
         Ok(clouds.points().to_vec())
     }
 }

@@ -41,7 +41,7 @@ impl Pass<'_> {
         sums.forward_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
         status::enter(Phase::Backward);
-        recording.backward(&evaluation.gradient, gradient)?;
+        recording.backward(&evaluation.gradient, gradient, &mut |_, _| Ok(()))?;
         sums.backward_seconds = start.elapsed().as_secs_f64();
         Ok(sums)
     }

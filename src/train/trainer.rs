@@ -181,6 +181,7 @@ impl Trainer<'_> {
                 words.extend(sums?.to_words());
             }
         }
+        drop(denoiser);
         let total = ShardSums::total(&vote::gather(self.world, &words)?);
         let loss = total.loss / total.clouds;
         let step = self.state.position.step;

@@ -1,5 +1,6 @@
 //! The network as the rest of the crate sees it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -32,6 +33,8 @@ pub(super) struct Blueprint {
     pub(super) config: EtConfig,
     pub(super) dtype: DType,
     pub(super) layout: Layout,
+    /// Where the parameters of the head lie, of the layers from the last to the first, of the stem.
+    pub(super) units: Vec<Range<usize>>,
     pub(super) stem: Stem,
     pub(super) layers: Vec<Layer>,
     pub(super) head: Head,
@@ -49,9 +52,19 @@ impl EtNetwork {
             return Err(Error::Config(format!("model: cannot compute in {dtype:?}, only in f32 or f64")));
         }
         let mut declare = Declaration::default();
+        let mut ends = vec![0];
+        let mut end_unit = |declare: &Declaration| ends.push(declare.len());
         let stem = Stem::declare(&mut declare, &config);
-        let layers = (0..config.layers).map(|index| Layer::declare(&mut declare, &config, index)).collect();
+        end_unit(&declare);
+        let mut layer = |index| {
+            let layer = Layer::declare(&mut declare, &config, index);
+            end_unit(&declare);
+            layer
+        };
+        let layers = (0..config.layers).map(&mut layer).collect();
         let head = Head::declare(&mut declare, &config);
+        end_unit(&declare);
+        let units = ends.windows(2).rev().map(|ends| ends[0]..ends[1]).collect();
         let (layout, laws) = declare.finish();
         if layout.len() > MAX_PARAMETERS {
             let (found, EtConfig { hidden, layers, .. }) = (layout.len(), &config);
@@ -60,11 +73,11 @@ impl EtNetwork {
                  are allowed"
             )));
         }
-        let blueprint = Arc::new(Blueprint { config, dtype, layout, stem, layers, head });
+        let blueprint = Arc::new(Blueprint { config, dtype, layout, units, stem, layers, head });
         Ok(EtNetwork { blueprint, laws })
     }
 
-    /// [`Network::bind`], with the type known.
+    /// [`Network::bind`], with the type known; the values are copied.
     pub fn denoiser(&self, parameters: &[f32]) -> Result<EtDenoiser> {
         let layout = &self.blueprint.layout;
         if parameters.len() != layout.len() {
@@ -95,7 +108,11 @@ impl Network for EtNetwork {
         initial_values(&self.blueprint.layout, &self.laws, seed)
     }
 
-    fn bind(&self, parameters: &[f32]) -> Result<Box<dyn Denoiser + Send + Sync>> {
+    fn units(&self) -> &[Range<usize>] {
+        &self.blueprint.units
+    }
+
+    fn bind<'a>(&'a self, parameters: &'a [f32]) -> Result<Box<dyn Denoiser + Send + Sync + 'a>> {
         Ok(Box::new(self.denoiser(parameters)?))
     }
 }
@@ -144,7 +161,7 @@ impl Denoiser for EtDenoiser {
         self.predict_traced(input, &mut |_, _| ())
     }
 
-    fn record(&self, input: Input<'_>) -> Result<Box<dyn Recording>> {
+    fn record(&self, input: Input<'_>) -> Result<Box<dyn Recording + '_>> {
         Ok(Box::new(self.recording(input)?))
     }
 }

@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor, Var};
 use super::input::{Prepared, matrix};
 use super::network::Bound;
 use super::{Context, Embedded, State};
-use crate::diffusion::Recording;
+use crate::diffusion::{Ready, Recording};
 use crate::geometry::Clouds;
 use crate::{Error, Result};
 
@@ -26,37 +26,55 @@ pub struct EtRecording {
 /// Is told a parameter's index among the layout's spans and the loss's gradient there.
 pub type Sink<'a> = dyn FnMut(usize, &Tensor) -> Result<()> + 'a;
 
+/// What the way back comes by.
+enum Event<'a> {
+    /// A parameter's index among the layout's spans and the loss's gradient there.
+    Gradient(usize, &'a Tensor),
+    /// The end of head, layer or stem: the next one of the network's units is final.
+    UnitDone,
+}
+
+/// Is told what the way back comes by.
+type Listener<'a> = dyn FnMut(Event<'_>) -> Result<()> + 'a;
+
 impl EtRecording {
     /// Walks back from the loss's gradient at the prediction and hands each parameter's gradient, in the compute
     /// type, to `sink` as soon as it is final: head, layers from the last to the first, stem.
     pub fn gradients(&self, at_prediction: &Clouds, sink: &mut Sink<'_>) -> Result<()> {
-        let mut at_state = self.head_back(at_prediction, sink)?;
+        self.walk(at_prediction, &mut |event| match event {
+            Event::Gradient(index, gradient) => sink(index, gradient),
+            Event::UnitDone => Ok(()),
+        })
+    }
+
+    fn walk(&self, at_prediction: &Clouds, listener: &mut Listener<'_>) -> Result<()> {
+        let mut at_state = self.head_back(at_prediction, listener)?;
         let embedded = Embedded { atoms: variable(&self.embedded.atoms)?, edges: variable(&self.embedded.edges)? };
         let mut at_embedded = Embedded { atoms: embedded.atoms.zeros_like()?, edges: embedded.edges.zeros_like()? };
         for (layer, border) in self.bound.blueprint.layers.iter().zip(&self.borders).rev() {
             let input = border.variables()?;
             let output = layer.forward(self.context(&embedded), &input, &mut |_, _| ())?;
-            let found = self.walk_back(&[(&output.x, &at_state.x), (&output.vec, &at_state.vec)], sink)?;
+            let found = self.walk_back(&[(&output.x, &at_state.x), (&output.vec, &at_state.vec)], listener)?;
             at_state = State { x: gradient(&found, &input.x)?, vec: gradient(&found, &input.vec)? };
             at_embedded.atoms = (at_embedded.atoms + gradient(&found, &embedded.atoms)?)?;
             at_embedded.edges = (at_embedded.edges + gradient(&found, &embedded.edges)?)?;
         }
-        self.stem_back(&at_state.x, &at_embedded, sink)
+        self.stem_back(&at_state.x, &at_embedded, listener)
     }
 
     /// The gradient at the state after the last layer.
-    fn head_back(&self, at_prediction: &Clouds, sink: &mut Sink<'_>) -> Result<State> {
+    fn head_back(&self, at_prediction: &Clouds, listener: &mut Listener<'_>) -> Result<State> {
         let input = self.borders[self.borders.len() - 1].variables()?;
         let output = self.bound.blueprint.head.forward(&self.bound.variables, &input, &mut |_, _| ())?;
-        let found = self.walk_back(&[(&output, &self.seed(at_prediction)?)], sink)?;
+        let found = self.walk_back(&[(&output, &self.seed(at_prediction)?)], listener)?;
         Ok(State { x: gradient(&found, &input.x)?, vec: gradient(&found, &input.vec)? })
     }
 
     /// From the gradients at what the stem made to its parameters.
-    fn stem_back(&self, at_x: &Tensor, at_embedded: &Embedded, sink: &mut Sink<'_>) -> Result<()> {
+    fn stem_back(&self, at_x: &Tensor, at_embedded: &Embedded, listener: &mut Listener<'_>) -> Result<()> {
         let (x, embedded) = self.bound.blueprint.stem.forward(&self.bound.variables, &self.given, &mut |_, _| ())?;
         let seeds = [(&x, at_x), (&embedded.atoms, &at_embedded.atoms), (&embedded.edges, &at_embedded.edges)];
-        self.walk_back(&seeds, sink).map(drop)
+        self.walk_back(&seeds, listener).map(drop)
     }
 
     fn context<'a>(&'a self, embedded: &'a Embedded) -> Context<'a> {
@@ -71,16 +89,17 @@ impl EtRecording {
         Ok(matrix(axes, (3, points.len()), self.bound.blueprint.dtype)?.unsqueeze(2)?)
     }
 
-    /// Gradients of Σ ⟨output, seed⟩; those of parameters go to the sink.
-    fn walk_back(&self, seeds: &[(&Tensor, &Tensor)], sink: &mut Sink<'_>) -> Result<GradStore> {
+    /// Gradients of Σ ⟨output, seed⟩ for one unit; those of parameters go to the listener.
+    fn walk_back(&self, seeds: &[(&Tensor, &Tensor)], listener: &mut Listener<'_>) -> Result<GradStore> {
         let products = seeds.iter().map(|(output, seed)| output.mul(seed)?.sum_all());
         let products = products.collect::<candle_core::Result<Vec<_>>>()?;
         let found = Tensor::stack(&products, 0)?.sum_all()?.backward()?;
         for (index, variable) in self.bound.variables.iter().enumerate() {
             if let Some(gradient) = found.get(variable) {
-                sink(index, gradient)?;
+                listener(Event::Gradient(index, gradient))?;
             }
         }
+        listener(Event::UnitDone)?;
         Ok(found)
     }
 }
@@ -90,13 +109,20 @@ impl Recording for EtRecording {
         &self.prediction
     }
 
-    fn backward(self: Box<Self>, at_prediction: &Clouds, gradient: &mut [f32]) -> Result<()> {
-        let layout = &self.bound.blueprint.layout;
+    fn backward(self: Box<Self>, at_prediction: &Clouds, gradient: &mut [f32], ready: &mut Ready<'_>) -> Result<()> {
+        let spans = self.bound.blueprint.layout.spans();
+        let mut units = self.bound.blueprint.units.iter();
         gradient.fill(0.0);
-        self.gradients(at_prediction, &mut |index, tensor| {
-            let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-            gradient[layout.spans()[index].range.clone()].copy_from_slice(&values);
-            Ok(())
+        self.walk(at_prediction, &mut |event| match event {
+            Event::Gradient(index, tensor) => {
+                let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+                gradient[spans[index].range.clone()].copy_from_slice(&values);
+                Ok(())
+            }
+            Event::UnitDone => match units.next() {
+                Some(unit) => ready(unit.clone(), &mut gradient[unit.clone()]),
+                None => Ok(()),
+            },
         })
     }
 }
