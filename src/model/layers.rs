@@ -148,7 +148,8 @@ pub(super) fn affine(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tenso
 /// y = x Wᵀ.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Projection {
-    weight: usize,
+    /// Index of W (out, in).
+    pub(super) weight: usize,
 }
 
 impl Projection {
@@ -166,8 +167,10 @@ impl Projection {
 /// y = w (x − mean) / √(variance + 1e-5) + b over the last axis.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LayerNorm {
-    weight: usize,
-    bias: usize,
+    /// Index of w.
+    pub(super) weight: usize,
+    /// Index of b.
+    pub(super) bias: usize,
 }
 
 impl LayerNorm {

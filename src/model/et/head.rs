@@ -9,8 +9,8 @@ use crate::model::layers::{Declaration, LayerNorm, Linear, LinearInit, Projectio
 /// The head's parameters: a layer norm and two gated blocks.
 #[derive(Debug)]
 pub(super) struct Head {
-    norm: LayerNorm,
-    blocks: [GatedBlock; 2],
+    pub(super) norm: LayerNorm,
+    pub(super) blocks: [GatedBlock; 2],
 }
 
 impl Head {
@@ -42,20 +42,27 @@ impl Head {
 
 /// Channels of a block: as many scalars as vectors come in.
 #[derive(Clone, Copy, Debug)]
-struct Widths {
-    inputs: usize,
-    scalars: usize,
-    vectors: usize,
+pub(super) struct Widths {
+    pub(super) inputs: usize,
+    pub(super) scalars: usize,
+    pub(super) vectors: usize,
+}
+
+impl Widths {
+    /// Numbers that the update gives: scalars and gates.
+    pub(super) fn update(self) -> usize {
+        self.scalars + self.vectors
+    }
 }
 
 /// [s, gate] = update_net([x, ‖V vec1ᵀ‖]); V ← gate · V vec2ᵀ.
 #[derive(Debug)]
-struct GatedBlock {
-    widths: Widths,
-    measured: Projection,
-    passed: Projection,
-    update: [Linear; 2],
-    norm: Option<LayerNorm>,
+pub(super) struct GatedBlock {
+    pub(super) widths: Widths,
+    pub(super) measured: Projection,
+    pub(super) passed: Projection,
+    pub(super) update: [Linear; 2],
+    pub(super) norm: Option<LayerNorm>,
 }
 
 impl GatedBlock {

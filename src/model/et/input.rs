@@ -111,7 +111,7 @@ impl EdgeTensors {
 }
 
 /// C(D); what is not finite gives NaN, so that it shows in the prediction.
-fn envelope(d2: f64, cutoff: f64) -> f64 {
+pub(super) fn envelope(d2: f64, cutoff: f64) -> f64 {
     if d2 < cutoff { 0.5 * ((std::f64::consts::PI * d2 / cutoff).cos() + 1.0) } else { d2 * 0.0 }
 }
 
@@ -121,7 +121,7 @@ pub(super) fn matrix(numbers: Vec<f64>, shape: (usize, usize), dtype: DType) -> 
 }
 
 /// That clouds, times and condition speak of the same atoms, and every index is in range.
-fn check(config: &EtConfig, input: Input<'_>) -> Result<()> {
+pub(super) fn check(config: &EtConfig, input: Input<'_>) -> Result<()> {
     let (offsets, condition) = (input.x_t.offsets(), input.condition);
     let atoms = input.x_t.points().len();
     let expect = |what: &str, found: usize, expected: usize| match found == expected {

@@ -11,15 +11,15 @@ use crate::model::layers::{Declaration, LayerNorm, Linear, LinearInit, Projectio
 pub(super) struct Layer {
     heads: usize,
     parts: usize,
-    mixing: [Linear; 2],
-    norm: LayerNorm,
-    query: (Linear, LayerNorm),
-    key: (Linear, LayerNorm),
-    value: Linear,
-    vectors: Projection,
-    key_filter: Linear,
-    value_filter: Linear,
-    output: Linear,
+    pub(super) mixing: [Linear; 2],
+    pub(super) norm: LayerNorm,
+    pub(super) query: (Linear, LayerNorm),
+    pub(super) key: (Linear, LayerNorm),
+    pub(super) value: Linear,
+    pub(super) vectors: Projection,
+    pub(super) key_filter: Linear,
+    pub(super) value_filter: Linear,
+    pub(super) output: Linear,
 }
 
 impl Layer {

@@ -21,6 +21,7 @@
 //! one layer, the walk is shallow whatever the number of layers, and any thread's stack will do.
 
 mod config;
+pub mod fused;
 mod head;
 mod input;
 mod layer;

@@ -40,7 +40,24 @@ pub(super) struct Blueprint {
     pub(super) head: Head,
 }
 
+impl Blueprint {
+    /// That these are as many parameters as the network has.
+    pub(super) fn check_len(&self, parameters: &[f32]) -> Result<()> {
+        match (parameters.len(), self.layout.len()) {
+            (found, expected) if found == expected => Ok(()),
+            (found, expected) => {
+                Err(Error::Checkpoint(format!("{found} parameters given to a network that has {expected}")))
+            }
+        }
+    }
+}
+
 impl EtNetwork {
+    /// What stays the same whatever the parameters' values.
+    pub(super) fn blueprint(&self) -> &Blueprint {
+        &self.blueprint
+    }
+
     /// A network that computes in `dtype`: f32 for use, f64 for verification.
     ///
     /// # Errors
@@ -80,10 +97,7 @@ impl EtNetwork {
     /// [`Network::bind`], with the type known; the values are copied.
     pub fn denoiser(&self, parameters: &[f32]) -> Result<EtDenoiser> {
         let layout = &self.blueprint.layout;
-        if parameters.len() != layout.len() {
-            let (found, expected) = (parameters.len(), layout.len());
-            return Err(Error::Checkpoint(format!("{found} parameters given to a network that has {expected}")));
-        }
+        self.blueprint.check_len(parameters)?;
         let mut bound = Bound {
             blueprint: self.blueprint.clone(),
             values: Vec::with_capacity(layout.spans().len()),

@@ -11,14 +11,14 @@ use crate::model::layers::{Declaration, Law, LayerNorm, Linear, LinearInit};
 /// The stem's parameters.
 #[derive(Debug)]
 pub(super) struct Stem {
-    element: usize,
-    features: [Linear; 2],
-    features_norm: LayerNorm,
-    means: usize,
-    betas: usize,
-    neighbour_element: usize,
-    neighbour_filter: Linear,
-    combine: Linear,
+    pub(super) element: usize,
+    pub(super) features: [Linear; 2],
+    pub(super) features_norm: LayerNorm,
+    pub(super) means: usize,
+    pub(super) betas: usize,
+    pub(super) neighbour_element: usize,
+    pub(super) neighbour_filter: Linear,
+    pub(super) combine: Linear,
 }
 
 impl Stem {

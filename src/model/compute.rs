@@ -1,0 +1,70 @@
+//! Which implementation computes a network, and how precisely.
+
+use std::sync::Arc;
+
+use candle_core::DType;
+use serde::{Deserialize, Serialize};
+
+use super::Network;
+use super::engine::{Precision, bf16_is_fast};
+use super::et::fused::FusedEtNetwork;
+use super::et::{EtConfig, EtNetwork};
+use crate::{Error, Result};
+
+/// Section `compute`: how the network is computed. Results of different settings agree to rounding, not bit for
+/// bit, so that a run keeps the setting it began with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComputeConfig {
+    /// `auto`, `fused` or `plain`.
+    pub engine: Engine,
+    /// `f32` or `bf16`: the operands of the fused engine's large products. Sums, norms, filters, geometry, losses
+    /// and the optimizer are in f32 or f64 always.
+    pub precision: Precision,
+}
+
+/// An implementation of the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// `fused` where it supports the network's shape, else `plain`.
+    #[default]
+    Auto,
+    /// Kernels for CPUs: an order of magnitude faster. Needs `model.hidden` to be a multiple of 32 and
+    /// `model.heads` to divide 16.
+    Fused,
+    /// Tensor operations one by one: the reference that the fused engine is tested against; any shape.
+    Plain,
+}
+
+/// The network of this shape.
+///
+/// # Errors
+/// [`Error::Config`] if the shape is impossible, or not one that the engine or the precision allows.
+pub fn network(config: &EtConfig, compute: ComputeConfig) -> Result<Arc<dyn Network>> {
+    let ComputeConfig { engine, precision } = compute;
+    let fused = match engine {
+        Engine::Auto => FusedEtNetwork::supports(config),
+        Engine::Fused => true,
+        Engine::Plain => false,
+    };
+    if fused {
+        return Ok(Arc::new(FusedEtNetwork::new(config.clone(), precision)?));
+    }
+    if precision != Precision::F32 {
+        return Err(Error::Config(
+            "compute.precision is bf16, but only the fused engine knows it (model.hidden a multiple of 32, \
+             model.heads a divisor of 16, and not compute.engine=plain)"
+                .into(),
+        ));
+    }
+    Ok(Arc::new(EtNetwork::new(config.clone(), DType::F32)?))
+}
+
+impl ComputeConfig {
+    /// What is worth a line to the user: a setting that this machine can only imitate.
+    pub fn warning(self) -> Option<&'static str> {
+        (self.precision == Precision::Bf16 && !bf16_is_fast())
+            .then_some("compute.precision=bf16: this processor has no bf16 products; they are imitated, slower than f32")
+    }
+}

@@ -1,0 +1,99 @@
+//! Biases and activations on the rows of a matrix, (N, width).
+
+use pulp::{Simd, WithSimd};
+
+use super::{Lanes, Row, RowMut, dispatch};
+
+/// y ← y + b in every row.
+pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
+    struct Kernel<'a>(&'a mut [f32], &'a [f32]);
+    impl WithSimd for Kernel<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let width = self.1.len();
+            let bias = Row::new(simd, self.1, width);
+            for y in self.0.chunks_exact_mut(width) {
+                let mut y = RowMut::new(simd, y, width);
+                for k in 0..bias.len() {
+                    y.add(k, bias.at(k));
+                }
+            }
+        }
+    }
+    dispatch(Kernel(y, bias));
+}
+
+/// y ← y + b + t_n w in row n, and s = silu(y).
+pub(crate) fn add_bias_silu(y: &mut [f32], bias: &[f32], times: &[f32], time_weight: &[f32], s: &mut [f32]) {
+    struct Kernel<'a> {
+        y: &'a mut [f32],
+        bias: &'a [f32],
+        times: &'a [f32],
+        time_weight: &'a [f32],
+        s: &'a mut [f32],
+    }
+    impl WithSimd for Kernel<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let width = self.bias.len();
+            let (bias, weight) = (Row::new(simd, self.bias, width), Row::new(simd, self.time_weight, width));
+            let rows = self.y.chunks_exact_mut(width).zip(self.s.chunks_exact_mut(width));
+            for ((y, s), &t) in rows.zip(self.times) {
+                let (mut y, mut s) = (RowMut::new(simd, y, width), RowMut::new(simd, s, width));
+                let t = Lanes::splat(simd, t);
+                for k in 0..bias.len() {
+                    let value = y.at(k) + t.times_plus(weight.at(k), bias.at(k));
+                    y.set(k, value);
+                    s.set(k, value * value.sigmoid());
+                }
+            }
+        }
+    }
+    dispatch(Kernel { y, bias, times, time_weight, s });
+}
+
+/// d ← d silu′(y): from the gradient at silu(y) to the gradient at y. Rows have any length.
+pub(crate) fn silu_back(d: &mut [f32], y: &[f32], width: usize) {
+    struct Kernel<'a>(&'a mut [f32], &'a [f32], usize);
+    impl WithSimd for Kernel<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let one = Lanes::splat(simd, 1.0);
+            for (d, y) in self.0.chunks_exact_mut(self.2).zip(self.1.chunks_exact(self.2)) {
+                let (mut d, y) = (RowMut::new(simd, d, self.2), Row::new(simd, y, self.2));
+                for k in 0..y.len() {
+                    let (value, sigma) = (y.at(k), y.at(k).sigmoid());
+                    d.set(k, d.at(k) * sigma * value.times_plus(one - sigma, one));
+                }
+            }
+        }
+    }
+    dispatch(Kernel(d, y, width));
+}
+
+/// sums ← sums + Σ_n rows[n]: a bias's gradient.
+pub(crate) fn add_column_sums(sums: &mut [f32], rows: &[f32]) {
+    struct Kernel<'a>(&'a mut [f32], &'a [f32]);
+    impl WithSimd for Kernel<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let width = self.0.len();
+            let mut sums = RowMut::new(simd, self.0, width);
+            for row in self.1.chunks_exact(width) {
+                let row = Row::new(simd, row, width);
+                for k in 0..row.len() {
+                    sums.add(k, row.at(k));
+                }
+            }
+        }
+    }
+    dispatch(Kernel(sums, rows));
+}

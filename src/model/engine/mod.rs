@@ -1,0 +1,17 @@
+//! What a fast network on a CPU is made of: aligned buffers that are kept, vector arithmetic that fits the
+//! processor it runs on, matrix products, norms and activations with their way back.
+//!
+//! Nothing here knows of atoms. The pieces work on plain row-major `f32` matrices whose widths are multiples of
+//! [`LANES`]; each is single-threaded, so that its result does not depend on who runs beside it.
+
+mod activation;
+mod buffer;
+mod matrix;
+mod norm;
+mod simd;
+
+pub(crate) use activation::{add_bias, add_bias_silu, add_column_sums, silu_back};
+pub(crate) use buffer::Buffer;
+pub(crate) use matrix::{Matrix, Precision, Products, Store};
+pub(crate) use norm::{LayerNorm, layer_norm, layer_norm_back};
+pub(crate) use simd::{LANES, Lanes, Row, RowMut, dispatch, lane_sums};

@@ -1,0 +1,113 @@
+//! Layer norm over the rows of a matrix, (N, width).
+
+use pulp::{Simd, WithSimd};
+
+use super::{Lanes, Row, RowMut, dispatch};
+
+const EPSILON: f32 = 1e-5;
+
+/// A layer norm's parameters, or the gradients at them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerNorm<T> {
+    /// The factor of each channel.
+    pub(crate) weight: T,
+    /// What is added to each channel.
+    pub(crate) bias: T,
+}
+
+/// y = w x̂ + b with x̂ = (x + bias − mean) / √(variance + 1e-5), where `bias` is that of the linear layer
+/// before. Leaves x̂ in the place of x, and 1/√(variance + 1e-5) of each row in `scale`.
+pub(crate) fn layer_norm(x: &mut [f32], bias: &[f32], norm: LayerNorm<&[f32]>, scale: &mut [f32], y: &mut [f32]) {
+    struct Kernel<'a> {
+        x: &'a mut [f32],
+        bias: &'a [f32],
+        norm: LayerNorm<&'a [f32]>,
+        scale: &'a mut [f32],
+        y: &'a mut [f32],
+    }
+    impl WithSimd for Kernel<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let width = self.bias.len();
+            let bias = Row::new(simd, self.bias, width);
+            let (weight, shift) = (Row::new(simd, self.norm.weight, width), Row::new(simd, self.norm.bias, width));
+            let rows = self.x.chunks_exact_mut(width).zip(self.y.chunks_exact_mut(width));
+            for ((x, y), scale) in rows.zip(self.scale) {
+                let (mut x, mut y) = (RowMut::new(simd, x, width), RowMut::new(simd, y, width));
+                let mut total = Lanes::splat(simd, 0.0);
+                for k in 0..bias.len() {
+                    let value = x.at(k) + bias.at(k);
+                    x.set(k, value);
+                    total = total + value;
+                }
+                let mean = Lanes::splat(simd, total.sum() / width as f32);
+                let mut squares = Lanes::splat(simd, 0.0);
+                for k in 0..bias.len() {
+                    let centred = x.at(k) - mean;
+                    x.set(k, centred);
+                    squares = centred.times_plus(centred, squares);
+                }
+                *scale = 1.0 / (squares.sum() / width as f32 + EPSILON).sqrt();
+                let factor = Lanes::splat(simd, *scale);
+                for k in 0..bias.len() {
+                    let normal = x.at(k) * factor;
+                    x.set(k, normal);
+                    y.set(k, normal.times_plus(weight.at(k), shift.at(k)));
+                }
+            }
+        }
+    }
+    dispatch(Kernel { x, bias, norm, scale, y });
+}
+
+/// From the gradient at y to the gradient at x, in place in `d`, given x̂ and the scales that [`layer_norm`] left.
+/// *Adds* the gradients at w and b to `at_norm`.
+pub(crate) fn layer_norm_back(
+    d: &mut [f32],
+    normal: &[f32],
+    scale: &[f32],
+    weight: &[f32],
+    at_norm: LayerNorm<&mut [f32]>,
+) {
+    struct Kernel<'a> {
+        d: &'a mut [f32],
+        normal: &'a [f32],
+        scale: &'a [f32],
+        weight: &'a [f32],
+        at_norm: LayerNorm<&'a mut [f32]>,
+    }
+    impl WithSimd for Kernel<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let width = self.weight.len();
+            let weight = Row::new(simd, self.weight, width);
+            let mut at_weight = RowMut::new(simd, self.at_norm.weight, width);
+            let mut at_bias = RowMut::new(simd, self.at_norm.bias, width);
+            let rows = self.d.chunks_exact_mut(width).zip(self.normal.chunks_exact(width));
+            for ((d, normal), &scale) in rows.zip(self.scale) {
+                let (mut d, normal) = (RowMut::new(simd, d, width), Row::new(simd, normal, width));
+                let (mut sum, mut product) = (Lanes::splat(simd, 0.0), Lanes::splat(simd, 0.0));
+                for k in 0..weight.len() {
+                    let (at_y, x) = (d.at(k), normal.at(k));
+                    at_weight.add(k, at_y * x);
+                    at_bias.add(k, at_y);
+                    let at_x = at_y * weight.at(k);
+                    d.set(k, at_x);
+                    sum = sum + at_x;
+                    product = at_x.times_plus(x, product);
+                }
+                let mean = Lanes::splat(simd, sum.sum() / width as f32);
+                let correlation = Lanes::splat(simd, product.sum() / width as f32);
+                let scale = Lanes::splat(simd, scale);
+                for k in 0..weight.len() {
+                    d.set(k, scale * (d.at(k) - mean - normal.at(k) * correlation));
+                }
+            }
+        }
+    }
+    dispatch(Kernel { d, normal, scale, weight, at_norm });
+}
