@@ -1,5 +1,6 @@
 //! The networks, and the one buffer their parameters live in.
 
+pub(crate) mod engine;
 pub mod et;
 pub mod graph;
 mod layers;
