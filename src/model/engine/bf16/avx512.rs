@@ -50,6 +50,26 @@ pub(super) fn multiply(dst: &mut [f32], dst_stride: usize, accumulate: bool, a: 
     });
 }
 
+/// Rounds as many numbers as both slices have.
+///
+/// # Panics
+/// If the machine lacks the instructions.
+#[cfg(feature = "onednn")]
+pub(super) fn narrow(from: &[f32], to: &mut [u16]) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn narrow(from: &[f32], to: &mut [u16]) {
+        for (from, to) in from.chunks(2 * LINE).zip(to.chunks_mut(2 * LINE)) {
+            let (low, high) = load_two(from);
+            let mask = u32::MAX >> (2 * LINE - from.len().min(to.len()));
+            // SAFETY: the mask admits lanes below both lengths, which are 1 to 32; memory of others is not accessed.
+            unsafe { _mm512_mask_storeu_epi16(to.as_mut_ptr().cast(), mask, bits(_mm512_cvtne2ps_pbh(high, low))) }
+        }
+    }
+    assert!(supported(), "AVX-512 bf16 on a machine without it");
+    // SAFETY: the machine has the instructions, as was just seen.
+    unsafe { narrow(from, to) }
+}
+
 /// dst (+)= a · bᵀ, block by block of k and then of a's rows. Each sum's order of additions depends on k alone.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn blocks(space: &mut Workspace, dst: &mut [f32], stride: usize, accumulate: bool, a: Strided<'_>, b: Strided<'_>) {

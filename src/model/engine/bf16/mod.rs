@@ -6,6 +6,7 @@
 //!
 //! | machine | done by | against the f32 product |
 //! |---|---|---|
+//! | AMX, if built with the feature `onednn` | `onednn`: oneDNN | not measured |
 //! | AVX-512 with bf16 | `avx512`: own packing and kernel | 1.5 to 2 times as fast |
 //! | any other | `rounded`: f32 product of rounded copies | a little slower |
 //!
@@ -13,6 +14,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(all(target_arch = "x86_64", feature = "onednn"))]
+mod onednn;
 mod rounded;
 #[cfg(test)]
 mod tests;
@@ -89,6 +92,10 @@ pub(crate) fn supported() -> bool {
 pub(crate) fn multiply(dst: &mut [f32], dst_stride: usize, accumulate: bool, a: Strided<'_>, b: Strided<'_>) {
     if !prepare(dst, dst_stride, accumulate, a, b) {
         return;
+    }
+    #[cfg(all(target_arch = "x86_64", feature = "onednn"))]
+    if onednn::supported() {
+        return onednn::multiply(dst, dst_stride, accumulate, a, b);
     }
     #[cfg(target_arch = "x86_64")]
     if avx512::supported() {

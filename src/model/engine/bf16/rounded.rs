@@ -16,8 +16,9 @@ pub(super) fn multiply(dst: &mut [f32], dst_stride: usize, accumulate: bool, a: 
     assert!(super::extent(a.rows, b.cols, dst_stride, 1).is_some_and(|end| end <= dst.len()));
     assert_eq!(a.cols, b.rows);
     COPIES.with_borrow_mut(|(a_copy, b_copy)| {
-        let (a, b) = (copy(a_copy, a), copy(b_copy, b));
-        // SAFETY: each copy holds every element of its view (`copy` has sliced it so), dst holds the product's (first
+        let turned = (copy(a_copy, a, round_all), copy(b_copy, b, round_all));
+        let (a, b) = (view(a_copy, turned.0, a), view(b_copy, turned.1, b));
+        // SAFETY: each copy holds every element of its view (`view` has sliced it so), dst holds the product's (first
         // assertion), the inner sizes agree (second), and dst, borrowed mutably, does not overlap the copies.
         unsafe {
             gemm::gemm(
@@ -45,21 +46,33 @@ pub(super) fn multiply(dst: &mut [f32], dst_stride: usize, accumulate: bool, a: 
     });
 }
 
-/// A copy of the view without gaps, its elements rounded; in rows if the view's rows are contiguous, else in columns.
-fn copy<'a>(space: &'a mut Vec<f32>, view: Strided<'_>) -> Strided<'a> {
-    if view.col_stride != 1 {
-        return copy(space, view.transposed()).transposed();
-    }
+/// Copies the view without gaps through `convert`; by rows if the view's rows are contiguous, else by columns: whether
+/// by columns.
+pub(super) fn copy<T: Copy + Default>(space: &mut Vec<T>, view: Strided<'_>, convert: fn(&[f32], &mut [T])) -> bool {
+    let turned = view.col_stride != 1;
     let Strided { rows, cols, .. } = view;
     if space.len() < rows * cols {
-        space.resize(rows * cols, 0.0);
+        space.resize(rows * cols, T::default());
     }
-    for (row, to) in space.chunks_exact_mut(cols).take(rows).enumerate() {
-        for (to, &from) in to.iter_mut().zip(view.row(row)) {
-            *to = round(from);
-        }
+    let lines = if turned { view.transposed() } else { view };
+    for (line, to) in space.chunks_exact_mut(lines.cols).take(lines.rows).enumerate() {
+        convert(lines.row(line), to);
     }
-    Strided { data: &space[..rows * cols], rows, cols, row_stride: cols, col_stride: 1 }
+    turned
+}
+
+/// [`round`] for each number.
+fn round_all(from: &[f32], to: &mut [f32]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = round(from);
+    }
+}
+
+/// The view of a copy of `of`.
+fn view<'a>(data: &'a [f32], turned: bool, of: Strided<'_>) -> Strided<'a> {
+    let Strided { rows, cols, .. } = of;
+    let (row_stride, col_stride) = if turned { (1, rows) } else { (cols, 1) };
+    Strided { data: &data[..rows * cols], rows, cols, row_stride, col_stride }
 }
 
 /// Rounds to the nearest bf16, ties to even, exactly as the instructions do: a subnormal becomes a zero of its sign, a

@@ -11,6 +11,9 @@ fn ways() -> Vec<(&'static str, Way)> {
     #[cfg(target_arch = "x86_64")]
     if avx512::supported() {
         ways.push(("avx512", avx512::multiply));
+        // On machines without AMX it uses other kernels of its own, which are as good for a test of our side.
+        #[cfg(feature = "onednn")]
+        ways.push(("onednn", onednn::multiply));
     }
     ways
 }
@@ -269,6 +272,8 @@ fn short_slices_and_overlaps_are_refused() {
     assert!(refused(4, 2, good, short.transposed()), "b is too short");
     let spread = Strided { row_stride: 2, col_stride: 2, cols: 1, ..good };
     assert!(refused(4, 2, spread, spread.transposed()), "neither stride is 1");
+    // Where multiplication wraps around, it would seem to be 3.
+    assert_eq!(extent(3, 1, usize::MAX / 2 + 2, 1), None);
     let far = Strided { row_stride: usize::MAX / 2 + 2, rows: 3, ..good };
     assert!(refused(9, 3, far, good.transposed()), "an extent beyond counting");
 }
