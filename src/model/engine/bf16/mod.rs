@@ -6,9 +6,9 @@
 //!
 //! | machine | done by | against the f32 product |
 //! |---|---|---|
-//! | AMX, if built with the feature `onednn` | `onednn`: oneDNN | not measured |
-//! | AVX-512 with bf16 | `avx512`: own packing and kernel | 1.5 to 2 times as fast |
-//! | any other | `rounded`: f32 product of rounded copies | a little slower |
+//! | AMX, if built with the feature `onednn` | `onednn`: oneDNN | faster |
+//! | AVX-512 with bf16 | `avx512`: own packing and kernel | faster where the CPU is (AMD: twice a cycle) |
+//! | any other | `rounded`: f32 product of rounded copies | slower: use `supported` |
 //!
 //! On one machine results are the same bits every time, for any number of threads that multiply side by side.
 
@@ -75,8 +75,8 @@ fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Opt
     last.checked_add(1)
 }
 
-/// Whether this machine has instructions for bf16, so that [`multiply`] is faster than a product in f32. (The standard
-/// library looks once and remembers.)
+/// Whether this machine has instructions for bf16; without them [`multiply`] is slower than a product in f32. (The
+/// standard library looks once and remembers.)
 pub(crate) fn supported() -> bool {
     #[cfg(target_arch = "x86_64")]
     return avx512::supported();

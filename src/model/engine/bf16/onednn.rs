@@ -1,5 +1,5 @@
 //! The product by oneDNN, which has kernels for AMX, the matrix registers of Intel's server CPUs since Sapphire Rapids.
-//! There AVX-512's bf16 instructions do no more multiplications a cycle than those for f32, AMX eight times as many.
+//! Sizes of atoms' batches differ from step to step, so the primitives are made for any sizes.
 
 use std::cell::RefCell;
 
