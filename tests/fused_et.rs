@@ -8,10 +8,10 @@ use et_support::*;
 use qsd::data::Condition;
 use qsd::diffusion::{Denoiser, Input};
 use qsd::geometry::{Clouds, Point};
-use qsd::model::Network;
 use qsd::model::et::fused::FusedEtNetwork;
 use qsd::model::et::{EtConfig, EtNetwork};
 use qsd::model::graph::GraphRule;
+use qsd::model::{Network, Precision};
 use qsd::random::{Purpose, normal_points, stream};
 use rand::RngExt as _;
 
@@ -103,7 +103,7 @@ fn wide(numbers: &[f32]) -> Vec<f64> {
 /// The worst relative errors of the fused network over a sample: prediction, gradient of any parameter. The
 /// reference is the plain network in f64; a gradient is compared on the scale of its tensor, or of rounding.
 fn errors(config: &EtConfig, sample: &Sample, seed: u64) -> (f64, f64) {
-    let fused = FusedEtNetwork::new(config.clone()).unwrap();
+    let fused = FusedEtNetwork::new(config.clone(), Precision::F32).unwrap();
     let plain = EtNetwork::new(config.clone(), DType::F64).unwrap();
     let parameters = parameters(&plain, seed);
     let (v, gradient) = walk(&fused, &parameters, sample);
@@ -162,7 +162,10 @@ fn awkward_molecules() {
         ("planar", Sample::new(std::slice::from_ref(&flat), chain(9), 2)),
         ("disconnected", Sample::new(std::slice::from_ref(&apart), vec![[0, 1], [2, 3]], 3)),
         ("bonds beyond both cutoffs", Sample::new(&[stretched], vec![[0, 1], [1, 2], [3, 2]], 4)),
-        ("single atoms and an empty molecule", Sample::new(&[vec![[1.0; 3]], vec![], vec![[0.0; 3]], line], chain(1), 5)),
+        (
+            "single atoms and an empty molecule",
+            Sample::new(&[vec![[1.0; 3]], vec![], vec![[0.0; 3]], line], chain(1), 5),
+        ),
         ("bonds in another order", Sample::new(&[flat, apart], vec![[11, 12], [4, 3], [9, 10], [0, 1]], 6)),
     ];
     for (index, (kind, config)) in kinds().into_iter().enumerate() {
@@ -176,7 +179,8 @@ fn awkward_molecules() {
 fn full_size() {
     for so3 in [false, true] {
         let config = EtConfig { so3, ..EtConfig::default() };
-        let (fused, plain) = (FusedEtNetwork::new(config.clone()).unwrap(), EtNetwork::new(config, DType::F32).unwrap());
+        let (fused, plain) =
+            (FusedEtNetwork::new(config.clone(), Precision::F32).unwrap(), EtNetwork::new(config, DType::F32).unwrap());
         let parameters = plain.initialize(3);
         let sample = Sample::wandering(&[42, 30, 70], 8);
         let ((v, gradient), (expected_v, expected)) =
@@ -195,7 +199,7 @@ fn full_size() {
 fn the_reference() {
     for recipe in RECIPES {
         let case = Case::load(recipe);
-        let network = FusedEtNetwork::new(case.config.clone()).unwrap();
+        let network = FusedEtNetwork::new(case.config.clone(), Precision::F32).unwrap();
         let parameters = case.parameters();
         let denoiser = network.denoiser(&parameters).unwrap();
         let error = relative_error(&flat(&denoiser.predict(case.input()).unwrap()), &numbers(&case.tensors["out.v"]));
@@ -221,10 +225,11 @@ fn the_reference() {
 #[test]
 fn bits_do_not_depend_on_history_or_company() {
     let config = kinds()[1].1.clone();
-    let network = FusedEtNetwork::new(config).unwrap();
+    let network = FusedEtNetwork::new(config, Precision::F32).unwrap();
     let parameters = parameters(&network, 4);
     // More than one chunk.
-    let samples = [Sample::wandering(&[90, 80, 70, 60, 50], 1), Sample::wandering(&[7, 3], 2), Sample::wandering(&[40], 3)];
+    let samples =
+        [Sample::wandering(&[90, 80, 70, 60, 50], 1), Sample::wandering(&[7, 3], 2), Sample::wandering(&[40], 3)];
     let bits = |sample: &Sample| {
         let (v, gradient) = walk(&network, &parameters, sample);
         (v.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), gradient.iter().map(|g| g.to_bits()).collect::<Vec<_>>())
@@ -248,7 +253,7 @@ fn what_is_not_finite_shows() {
     for bad in [f64::NAN, f64::INFINITY, 1e300] {
         let places = vec![vec![[bad, 0.0, 0.0], [1.0, 0.3, 0.0], [0.0, 1.0, 1.0]]];
         let sample = Sample::new(&places, vec![[0, 1], [1, 2]], 1);
-        let network = FusedEtNetwork::new(kinds()[1].1.clone()).unwrap();
+        let network = FusedEtNetwork::new(kinds()[1].1.clone(), Precision::F32).unwrap();
         let v = walk_prediction(&network, &sample);
         assert!(v.iter().any(|v| !v.is_finite()), "{bad}");
     }
@@ -262,7 +267,7 @@ fn walk_prediction(network: &FusedEtNetwork, sample: &Sample) -> Vec<f64> {
 fn shapes_that_do_not_fit_the_vectors_are_refused() {
     for (hidden, heads) in [(48, 4), (64, 32), (96, 6)] {
         let config = EtConfig { hidden, heads, ..EtConfig::default() };
-        let message = FusedEtNetwork::new(config).unwrap_err().to_string();
+        let message = FusedEtNetwork::new(config, Precision::F32).unwrap_err().to_string();
         assert!(message.contains("multiple of 32"), "{message}");
     }
 }

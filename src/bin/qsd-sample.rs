@@ -36,7 +36,7 @@ struct Cli {
     /// Atoms per forward pass: more is faster up to a point, and takes more memory.
     #[arg(long, default_value_t = 1000)]
     batch_atoms: usize,
-    /// Overrides of the checkpoint's sampler, such as sampler.steps=100.
+    /// Overrides of the checkpoint's sampler and engine, such as sampler.steps=100 or compute.precision=bf16.
     #[arg(value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }

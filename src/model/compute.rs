@@ -64,7 +64,8 @@ pub fn network(config: &EtConfig, compute: ComputeConfig) -> Result<Arc<dyn Netw
 impl ComputeConfig {
     /// What is worth a line to the user: a setting that this machine can only imitate.
     pub fn warning(self) -> Option<&'static str> {
-        (self.precision == Precision::Bf16 && !bf16_is_fast())
-            .then_some("compute.precision=bf16: this processor has no bf16 products; they are imitated, slower than f32")
+        (self.precision == Precision::Bf16 && !bf16_is_fast()).then_some(
+            "compute.precision=bf16: this processor has no bf16 products; they are imitated, slower than f32",
+        )
     }
 }

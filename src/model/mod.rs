@@ -1,11 +1,14 @@
 //! The networks, and the one buffer their parameters live in.
 
+mod compute;
 mod engine;
 pub mod et;
 pub mod graph;
 mod layers;
 mod parameters;
 
+pub use compute::{ComputeConfig, Engine, network};
+pub use engine::Precision;
 pub use parameters::{Layout, Span};
 
 use std::ops::Range;

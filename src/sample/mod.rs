@@ -10,9 +10,8 @@ mod output;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-
-use candle_core::DType;
 
 use crate::chem::Record;
 use crate::cli::Progress;
@@ -20,8 +19,7 @@ use crate::data::Condition;
 use crate::diffusion::{Denoiser, Sampler};
 use crate::distributed::{Communicator, cores, vote};
 use crate::geometry::Point;
-use crate::model::Network as _;
-use crate::model::et::EtNetwork;
+use crate::model::{self, Network};
 use crate::train::checkpoint::{load_for_sampling, weights_sha256};
 use crate::train::{SavedState, side_by_side};
 use crate::{Error, Result, cli, config};
@@ -45,7 +43,7 @@ pub struct Request {
     pub seed: u64,
     /// Atoms per forward pass; a larger molecule goes alone.
     pub batch_atoms: usize,
-    /// Overrides of the section `sampler` that the checkpoint holds, such as `sampler.steps=100`.
+    /// Overrides of the sections `sampler` and `compute` that the checkpoint holds, such as `sampler.steps=100`.
     pub overrides: Vec<String>,
 }
 
@@ -111,7 +109,7 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
 /// What sampling works with.
 struct Plan {
     input: Input,
-    network: EtNetwork,
+    network: Arc<dyn Network>,
     parameters: Vec<f32>,
     sampler: Sampler,
     weights: String,
@@ -121,13 +119,15 @@ impl Plan {
     fn open(checkpoint: &Path, request: &Request) -> Result<Self> {
         let checkpoint = load_for_sampling(checkpoint)?;
         let saved = SavedState::parse(&checkpoint.state)?;
-        if let Some(other) = request.overrides.iter().find(|text| !text.trim_start().starts_with("sampler.")) {
+        let free = |text: &str| ["sampler.", "compute."].iter().any(|section| text.trim_start().starts_with(section));
+        if let Some(other) = request.overrides.iter().find(|text| !free(text)) {
             return Err(Error::Config(format!(
-                "override `{other}`: only the section `sampler` of a checkpoint can be overridden, as in sampler.steps=100"
+                "override `{other}`: only the sections `sampler` and `compute` of a checkpoint can be overridden, as in \
+                 sampler.steps=100"
             )));
         }
         let config = config::with_overrides(&saved.config, checkpoint.path(), &request.overrides)?;
-        let network = EtNetwork::new(config.model.clone(), DType::F32)?;
+        let network = model::network(&config.model, config.compute)?;
         let parameters = checkpoint.parameters(network.layout())?;
         Ok(Plan {
             input: Input::read(&request.input, config.model.max_z)?,

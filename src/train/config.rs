@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig};
 use crate::data::DataConfig;
 use crate::diffusion::{DiffusionConfig, SamplerConfig};
+use crate::model::ComputeConfig;
 use crate::model::et::EtConfig;
 use crate::{Error, Result};
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub data: DataConfig,
     /// The network.
     pub model: EtConfig,
+    /// How the network is computed.
+    pub compute: ComputeConfig,
     /// What the network is taught.
     pub diffusion: DiffusionConfig,
     /// How it is sampled; `qsd-sample` uses this unless told otherwise.

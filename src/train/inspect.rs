@@ -4,13 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::DType;
-
 use super::checkpoint::{self, weights_sha256};
 use super::state::SavedState;
 use crate::Result;
-use crate::model::Network as _;
-use crate::model::et::EtNetwork;
+use crate::model;
 
 /// Describes a checkpoint, or the newest healthy one of a run's folder, a `name value` line each.
 ///
@@ -19,7 +16,7 @@ use crate::model::et::EtNetwork;
 pub fn inspect(path: &Path) -> Result<String> {
     let opened = checkpoint::load_for_sampling(path)?;
     let saved = SavedState::parse(&opened.state)?;
-    let network = EtNetwork::new(saved.config.model.clone(), DType::F32)?;
+    let network = model::network(&saved.config.model, saved.config.compute)?;
     let snapshot = checkpoint::load(opened.path(), &Arc::new(network.layout().clone()))?;
     let mut text = String::new();
     let mut line = |name: &str, value: &dyn std::fmt::Display| {

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use candle_core::DType;
 use sha2::{Digest as _, Sha256};
 
 use super::checkpoint::{self, weights_sha256};
@@ -18,8 +17,7 @@ use super::{Config, process};
 use crate::data::{Dataset, Loader, TrainingStream, ValidationBatches};
 use crate::distributed::tree::{self, TreeSum};
 use crate::distributed::{Communicator, cores, vote};
-use crate::model::et::EtNetwork;
-use crate::model::{Layout, Network};
+use crate::model::{self, Layout, Network};
 use crate::{Error, Result, cli, config};
 
 /// What `qsd-train` is asked for.
@@ -155,7 +153,7 @@ impl Parts {
 
     fn open_here(world: &dyn Communicator, config: &Config, workers: usize) -> Result<Self> {
         let owned = tree::owned_shards(world, config.train.micro_shards)?;
-        let network = EtNetwork::new(config.model.clone(), DType::F32)?;
+        let network = model::network(&config.model, config.compute)?;
         // One process reads all of the data to verify it; the others only map it.
         let verify = config.data.verify && world.rank() == 0;
         let dataset = open_data(config, verify)?;
@@ -177,7 +175,7 @@ impl Parts {
         };
         let workers = workers.min(owned.len());
         let layout = Arc::new(network.layout().clone());
-        Ok(Parts { network: Arc::new(network), layout, stream, validation, owned, workers, belonging })
+        Ok(Parts { network, layout, stream, validation, owned, workers, belonging })
     }
 
     fn provenance(&self) -> Provenance {

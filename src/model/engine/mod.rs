@@ -5,13 +5,18 @@
 //! [`LANES`]; each is single-threaded, so that its result does not depend on who runs beside it.
 
 mod activation;
+mod band;
+mod bf16;
 mod buffer;
 mod matrix;
 mod norm;
 mod simd;
 
 pub(crate) use activation::{add_bias, add_bias_silu, add_column_sums, silu_back};
+pub(crate) use band::Band;
+pub(crate) use bf16::supported as bf16_is_fast;
 pub(crate) use buffer::Buffer;
-pub(crate) use matrix::{Matrix, Precision, Products, Store};
+pub use matrix::Precision;
+pub(crate) use matrix::{Matrix, Products, Store};
 pub(crate) use norm::{LayerNorm, layer_norm, layer_norm_back};
 pub(crate) use simd::{LANES, Lanes, Row, RowMut, dispatch, lane_sums};

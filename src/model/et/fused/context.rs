@@ -6,9 +6,7 @@ use super::plan::{Plan, far_terms};
 use super::state::Heads;
 use super::stem::Radial;
 use super::weights::{FilterMap, Weights};
-use crate::model::engine::{
-    Buffer, LayerNorm, Matrix, Products, Store, add_column_sums, layer_norm_back,
-};
+use crate::model::engine::{Buffer, LayerNorm, Matrix, Products, Store, add_column_sums, layer_norm_back};
 use crate::model::et::EtConfig;
 
 /// The chunk and the parameters.
@@ -35,6 +33,11 @@ impl Context<'_> {
         Heads { hidden: self.config.hidden, heads: self.config.heads }
     }
 
+    /// Products that are small, or whose operands are distances: always in f32.
+    pub(super) fn exact(self) -> Products {
+        Products::default()
+    }
+
     /// y = x Wᵀ without bias, for W (outputs, inputs).
     pub(super) fn linear(self, x: &[f32], weight: &[f32], outputs: usize, y: &mut Buffer) {
         let inputs = weight.len() / outputs;
@@ -57,13 +60,8 @@ impl Context<'_> {
     /// The filters of a tile before bias and activation: radial functions times the weights `matrix`, whose rows
     /// have `width` numbers.
     pub(super) fn radial_part(self, radial: &Radial, tile: usize, matrix: &[f32], width: usize, filters: &mut Buffer) {
-        let (rows, band) = (radial.rows(self.plan, tile), radial.bands[tile].clone());
         let filters = filters.resize(self.plan.tiles[tile].pairs.len() * width);
-        if band.is_empty() {
-            filters.fill(0.0);
-        }
-        let weights = Matrix::new(matrix, width).rows(band.clone());
-        self.products.multiply(filters, width, Store::Replace, rows.columns(band), weights);
+        radial.tile(self.plan, tile).product(matrix, width, filters);
     }
 
     /// The way back through [`Context::radial_part`], whose result had the gradient `at_filters`: adds to the
@@ -77,16 +75,10 @@ impl Context<'_> {
         at_matrix: &mut [f32],
         at_radial: &mut [f32],
     ) {
-        let (band, stride) = (radial.bands[tile].clone(), radial.stride);
-        if band.is_empty() {
-            return;
-        }
-        let at_filters = Matrix::new(at_filters, width);
-        let rows = radial.rows(self.plan, tile).columns(band.clone());
-        self.products.multiply(&mut at_matrix[band.start * width..], width, Store::Add, rows.t(), at_filters);
-        let weights = Matrix::new(matrix, width).rows(band.clone());
-        let first = self.plan.tiles[tile].pairs.start * stride + band.start;
-        self.products.multiply(&mut at_radial[first..], stride, Store::Add, at_filters, weights.t());
+        let functions = radial.tile(self.plan, tile);
+        functions.at_weights(at_filters, width, at_matrix);
+        let first = self.plan.tiles[tile].pairs.start * radial.stride;
+        functions.at_rows(at_filters, matrix, width, &mut at_radial[first..]);
     }
 
     /// A tile for the kernels of [`super::messages`].

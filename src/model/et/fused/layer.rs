@@ -1,11 +1,11 @@
 //! One attention layer over a chunk. The plain [`Layer`] states the equations.
 
-use super::far;
 use super::context::{Context, Embedded};
+use super::far;
 use super::messages;
 use super::state::{Update, axes, axes_mut};
 use super::tape::{LayerTape, Scratch, State};
-use crate::model::engine::{Buffer, LANES, Matrix, Store, add_bias_silu, layer_norm};
+use crate::model::engine::{LANES, Matrix, Store, add_bias_silu, layer_norm};
 use crate::model::et::layer::Layer;
 
 /// Computes the state after a layer. `matrix` are its packed filters; `first` says that V is zero.
@@ -45,12 +45,7 @@ pub(super) fn forward(
 }
 
 /// g = LN(mixing([x, t, a])).
-fn mix(
-    layer: &Layer,
-    context: Context<'_>,
-    atoms: &[f32],
-    x: &[f32],
-    tape: &mut LayerTape, scratch: &mut Scratch) {
+fn mix(layer: &Layer, context: Context<'_>, atoms: &[f32], x: &[f32], tape: &mut LayerTape, scratch: &mut Scratch) {
     let (n, h, w) = (context.plan.len(), context.config.hidden, context.weights);
     let [first, second] = &layer.mixing;
     let weight = Matrix::new(w.get(first.weight), 2 * h + 1);
@@ -84,8 +79,7 @@ fn attend(layer: &Layer, context: Context<'_>, tape: &mut LayerTape, scratch: &m
     let parts = context.config.parts();
     context.linear(&tape.mixed, w.get(layer.value.weight), parts * h, &mut scratch.value);
     let cross = if parts == 4 { n * h } else { 0 };
-    let mut split =
-        [tape.scalar.resize(n * h), tape.v1.resize(n * h), tape.v2.resize(n * h), tape.v3.resize(cross)];
+    let mut split = [tape.scalar.resize(n * h), tape.v1.resize(n * h), tape.v2.resize(n * h), tape.v3.resize(cross)];
     heads.split(&scratch.value, w.get(layer.value.bias), &mut split[..parts]);
 }
 
@@ -112,6 +106,6 @@ fn send(
         send(input, &mut scratch.filters, attention, &mut scratch.minor, axes_mut(vectors));
     }
     let constants = context.constants(matrix, &mut scratch.constants);
-    far::send(context.plan, constants, nodes, context.products, &mut scratch.stack, vectors);
+    far::send(context.plan, constants, nodes, context.exact(), &mut scratch.stack, vectors);
     tape.attention = attention;
 }

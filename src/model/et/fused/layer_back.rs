@@ -88,7 +88,7 @@ impl LayerBack<'_, '_> {
         let nodes = tape.nodes(&self.state.vec);
         let constants = context.constants(matrix, &mut scratch.constants);
         let at_constants = scratch.at_constants.zeros(constants.numbers.len());
-        let far = far::Back { plan: context.plan, constants, nodes, products: context.products };
+        let far = far::Back { plan: context.plan, constants, nodes, products: context.exact() };
         far.run(&mut scratch.stack, &at.vec, &mut at_nodes, at_constants);
 
         let at_matrix = scratch.at_filters.zeros(context.filters.len());
@@ -108,7 +108,14 @@ impl LayerBack<'_, '_> {
             };
             let back = if context.config.so3 { messages::send_back::<true> } else { messages::send_back::<false> };
             back(context.tile_input(index, matrix, nodes), input, at_nodes.reborrow());
-            context.radial_back(radial, index, (matrix, width), &scratch.filters, at_radial_weights, &mut self.at_embedded.radial);
+            context.radial_back(
+                radial,
+                index,
+                (matrix, width),
+                &scratch.filters,
+                at_radial_weights,
+                &mut self.at_embedded.radial,
+            );
         }
         for ((slot, &g), &b) in at_bias[2 * h..].iter_mut().zip(&*at_constants).zip(context.vector_bias(matrix)) {
             let sigma = 1.0 / (1.0 + (-b).exp());
@@ -164,7 +171,7 @@ impl LayerBack<'_, '_> {
         let (products, d) = (context.products, Matrix::new(d, h));
         products.multiply(at_weight, columns, store, d.t(), Matrix::new(&self.state.x, h));
         products.multiply(&mut at_weight[h + 1..], columns, store, d.t(), Matrix::new(self.embedded.atoms, h));
-        products.multiply(&mut at_weight[h..], columns, store, d.t(), Matrix::new(&context.plan.times, 1));
+        context.exact().multiply(&mut at_weight[h..], columns, store, d.t(), Matrix::new(&context.plan.times, 1));
         let weight = Matrix::new(w.get(first.weight), columns);
         products.multiply(&mut at.x, h, Store::Add, d, weight.columns(0..h));
         products.multiply(&mut self.at_embedded.atoms, h, Store::Add, d, weight.columns(h + 1..columns));

@@ -341,14 +341,7 @@ impl<const SO3: bool> SendBack<'_, SO3> {
 
     /// Back through the vector message; `gradient` begins at dv1.
     #[inline(always)]
-    fn vectors<S: Simd>(
-        &mut self,
-        simd: S,
-        filter: &[f32],
-        gradient: &mut [f32],
-        (i, j): (usize, usize),
-        u: [f32; 3],
-    ) {
+    fn vectors<S: Simd>(&mut self, simd: S, filter: &[f32], gradient: &mut [f32], (i, j): (usize, usize), u: [f32; 3]) {
         let TileInput { hidden: h, nodes, .. } = self.tile;
         let source = |matrix| Row::new(simd, at(matrix, j, h), h);
         let part = |p: usize| Row::new(simd, &filter[p * h..], h);

@@ -16,7 +16,7 @@ use crate::model::engine::{Buffer, LANES, Products, Store};
 use crate::model::et::input::check;
 use crate::model::et::network::Blueprint;
 use crate::model::et::{EtConfig, EtNetwork};
-use crate::model::{Layout, Network};
+use crate::model::{Layout, Network, Precision};
 use crate::{Error, Result};
 
 /// Atoms in a chunk, at most (a larger molecule is a chunk of its own): few enough that a layer's arrays stay in the
@@ -56,11 +56,11 @@ impl FusedEtNetwork {
         config.hidden.is_multiple_of(2 * LANES) && LANES.is_multiple_of(config.heads)
     }
 
-    /// A network that computes in f32.
+    /// A network that computes in f32, with the operands of its large products in `precision`.
     ///
     /// # Errors
     /// [`Error::Config`] if the configuration is impossible, or [`FusedEtNetwork::supports`] denies it.
-    pub fn new(config: EtConfig) -> Result<Self> {
+    pub fn new(config: EtConfig, precision: Precision) -> Result<Self> {
         if !Self::supports(&config) {
             let EtConfig { hidden, heads, .. } = config;
             return Err(Error::Config(format!(
@@ -72,7 +72,7 @@ impl FusedEtNetwork {
         let filters = FilterMap::new(&config);
         let plain = EtNetwork::new(config, DType::F32)?;
         let (workspaces, packed) = (Pool::default(), Pool::default());
-        Ok(FusedEtNetwork { plain, filters, products: Products::default(), workspaces, packed })
+        Ok(FusedEtNetwork { plain, filters, products: Products { precision }, workspaces, packed })
     }
 
     /// [`Network::bind`], with the type known.
@@ -226,7 +226,17 @@ impl FusedRecording<'_> {
                 let (embedded, state, tape) = (stem_tape.embedded(), &states[l], &layers[l]);
                 let (at_embedded, scratch) = (&mut *at_embedded, &mut *scratch);
                 LayerBack {
-                    layer, context, embedded, matrix, first, state, tape, gradients, store, at_embedded, scratch
+                    layer,
+                    context,
+                    embedded,
+                    matrix,
+                    first,
+                    state,
+                    tape,
+                    gradients,
+                    store,
+                    at_embedded,
+                    scratch,
                 }
                 .run(at);
             })?;
@@ -243,7 +253,12 @@ impl Recording for FusedRecording<'_> {
         &self.prediction
     }
 
-    fn backward(mut self: Box<Self>, at_prediction: &Clouds, gradient: &mut [f32], ready: &mut Ready<'_>) -> Result<()> {
+    fn backward(
+        mut self: Box<Self>,
+        at_prediction: &Clouds,
+        gradient: &mut [f32],
+        ready: &mut Ready<'_>,
+    ) -> Result<()> {
         // Centring is its own adjoint.
         let at_prediction = at_prediction.clone().centred();
         (0..self.chunks).try_for_each(|chunk| self.walk_back(chunk, &at_prediction, gradient, ready))

@@ -11,7 +11,7 @@ use crate::model::et::input::envelope;
 use crate::model::graph::Edges;
 
 /// Pairs whose filters are computed together: few enough that a tile's filters stay in the cache.
-pub(super) const TILE: usize = 32;
+pub(super) const TILE: usize = 24;
 
 /// Two atoms that hear each other through the filters: nearer than the cutoff of the filters, or bonded.
 #[derive(Clone, Copy, Debug)]

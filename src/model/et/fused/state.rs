@@ -44,7 +44,8 @@ impl WithSimd for Update<'_> {
             let [o1, o2, o3] = thirds(&mut self.output[n * 3 * h..], h).map(|o| RowMut::new(simd, o, h));
             let mut o = [o1, o2, o3];
             let w = self.projected.map(|w| parts(simd, &w[n * 3 * h..], h));
-            let (x, mut next_x) = (Row::new(simd, &self.x[n * h..], h), RowMut::new(simd, &mut self.next_x[n * h..], h));
+            let (x, mut next_x) =
+                (Row::new(simd, &self.x[n * h..], h), RowMut::new(simd, &mut self.next_x[n * h..], h));
             let vec = self.vec.map(|vec| Row::new(simd, &vec[n * h..], h));
             let [a, b, c] = &mut self.next_vec;
             let mut next_vec = [a, b, c].map(|vec| RowMut::new(simd, &mut vec[n * h..], h));
@@ -103,8 +104,7 @@ impl WithSimd for UpdateBack<'_> {
             let [a1, a2, a3] = thirds(&mut self.at_output[n * 3 * h..], h).map(|o| RowMut::new(simd, o, h));
             let mut at_o = [a1, a2, a3];
             let [x, y, z] = &mut self.at_projected;
-            let mut at_w =
-                [x, y, z].map(|w| thirds(&mut w[n * 3 * h..], h).map(|part| RowMut::new(simd, part, h)));
+            let mut at_w = [x, y, z].map(|w| thirds(&mut w[n * 3 * h..], h).map(|part| RowMut::new(simd, part, h)));
             for k in 0..at_x.len() {
                 let (mut inner, mut at_o1) = (Lanes::splat(simd, 0.0), Lanes::splat(simd, 0.0));
                 let at_inner = at_x.at(k) * o[1].at(k);

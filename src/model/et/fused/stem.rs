@@ -10,13 +10,13 @@ use super::tape::{AtEmbedded, Scratch};
 use super::weights::Gradients;
 use crate::data::NUM_FEATURES;
 use crate::model::engine::{
-    Buffer, LANES, Lanes, Matrix, Row, RowMut, Store, add_bias, add_bias_silu, dispatch, layer_norm, silu_back,
+    Band, Buffer, LANES, Lanes, Matrix, Row, RowMut, Store, add_bias, add_bias_silu, dispatch, layer_norm, silu_back,
 };
 use crate::model::et::stem::Stem;
 
-/// A radial function e^−y with y beyond this, below 1e-9, is taken to be 0. A function is one of several that are
-/// added with weights of a like size, one of them near 1: the sum's rounding in f32 is larger.
-const NEGLIGIBLE: f32 = 20.8;
+/// A radial function e^−y with y beyond this, below 4e-8, is taken to be 0: less than the rounding of 1 in f32, and
+/// one of the functions that it is added to is near the envelope itself.
+const NEGLIGIBLE: f32 = 17.0;
 
 /// The radial functions of all pairs. A pair's distance lies within the width of few of them: those of a tile,
 /// whose pairs are near each other in distance, are a band.
@@ -31,9 +31,9 @@ pub(super) struct Radial {
 
 impl Radial {
     /// The rows of a tile, (pairs, padded K).
-    pub(super) fn rows(&self, plan: &Plan, tile: usize) -> Matrix<'_> {
-        let pairs = plan.tiles[tile].pairs.clone();
-        Matrix::new(&self.functions[pairs.start * self.stride..pairs.end * self.stride], self.stride)
+    pub(super) fn tile(&self, plan: &Plan, tile: usize) -> Band<'_> {
+        let (pairs, stride) = (plan.tiles[tile].pairs.clone(), self.stride);
+        Band { rows: &self.functions[pairs.start * stride..pairs.end * stride], stride, band: self.bands[tile].clone() }
     }
 
     /// C(D) exp(−β_k (exp(−5 D/cutoff) − μ_k)²) for all pairs.
@@ -49,7 +49,8 @@ impl Radial {
             let counts = |k: usize| pairs.iter().any(|pair| !(exponent(pair, k) > NEGLIGIBLE) && pair.envelope != 0.0);
             let first = (0..means.len()).find(|&k| counts(k)).unwrap_or(0);
             let end = (first..means.len()).rev().find(|&k| counts(k)).map_or(first, |last| last + 1);
-            for (pair, row) in pairs.iter().zip(self.functions[tile.pairs.start * self.stride..].chunks_mut(self.stride))
+            for (pair, row) in
+                pairs.iter().zip(self.functions[tile.pairs.start * self.stride..].chunks_mut(self.stride))
             {
                 for k in first..end {
                     row[k] = (-exponent(pair, k)).exp() * pair.envelope;
