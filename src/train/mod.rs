@@ -23,12 +23,14 @@ mod state;
 mod stop;
 mod trainer;
 
-pub use clip::{Clip, ClipConfig, ClipKind, Clipped};
+pub use clip::{Clip, ClipConfig, ClipKind, Clipped, norm};
+pub use metrics::ShardSums;
 pub use config::{CheckpointConfig, Config, LogConfig, RunConfig, TrainConfig, ValidationConfig};
 pub use ema::{EmaConfig, update_average};
+pub use gradient::Pass;
 pub(crate) use gradient::side_by_side;
 pub use inspect::inspect;
 pub use optimizer::{AdamW, OptimizerConfig};
 pub use schedule::{ScheduleConfig, ScheduleKind};
 pub use setup::{Mode, load, main};
-pub use state::{Best, SavedState};
+pub use state::{Best, SavedState, State};
