@@ -7,7 +7,7 @@
 //! target/release/examples/step [shards [threads [milliseconds a unit [steps]]]]
 //! mpirun -n 2 target/release/examples/step 8 1 0
 //! ```
-//! `shards` is the number over all processes; medians in milliseconds, of the slowest process.
+//! `shards` is the number over all processes; medians (and minima) in milliseconds, of the slowest process.
 #![allow(missing_docs)]
 
 use std::ops::Range;
@@ -18,12 +18,12 @@ use candle_core::DType;
 use qsd::Result;
 use qsd::data::{Batch, Condition, Position};
 use qsd::diffusion::{Denoiser, DiffusionConfig, Input, Ready, Recording};
-use qsd::distributed::tree::{TreeSum, all_reduce, owned_shards};
+use qsd::distributed::tree::{all_gather, owned_shards};
 use qsd::distributed::{Communicator, close, connect, vote};
 use qsd::geometry::Clouds;
 use qsd::model::Network;
 use qsd::model::et::{EtConfig, EtNetwork};
-use qsd::train::{Config, Pass, State, norm};
+use qsd::train::{BLOCK, Config, Pass, State, Sums, norm};
 
 fn main() -> ExitCode {
     keep_freed_memory();
@@ -47,29 +47,29 @@ fn run(world: &dyn Communicator) -> Result<()> {
     config.ema.decay = Some(0.999);
     let network = EtNetwork::new(EtConfig::default(), DType::F32)?;
     let mut state = State::new(&config, &network);
-    let len = state.parameters.len();
     let units = network.units().to_vec();
     let stand_in = StandIn { units: &units, each: Duration::from_secs_f64(spin / 1e3) };
     let batches: Vec<Batch> = owned_shards(world, shards)?.map(|id| batch(id as u64)).collect();
-    let mut tree = TreeSum::new();
-    let names = ["shards", "all-reduce", "norm", "update", "step"];
+    let mut sums = Sums::default();
+    let names = ["shards", "reduce", "norm", "update", "gather", "step"];
     let mut rows = Vec::new();
     for step in 0..steps + 2 {
         world.barrier()?;
         let mut laps = vec![Instant::now()];
         let mut lap = || laps.push(Instant::now());
-        let pass =
-            Pass { denoiser: &stand_in, diffusion: &DiffusionConfig::default(), seed: 1, step: step as u64, scale: 1.0 };
-        pass.shards(&batches, threads, len, &mut tree)?;
-        let mut gradient = tree.take()?;
+        let diffusion = &DiffusionConfig::default();
+        let pass = Pass { denoiser: &stand_in, units: &units, diffusion, seed: 1, step: step as u64, scale: 1.0 };
+        let (_, mut gradient) = pass.shards(&batches, threads, &mut sums)?;
         lap();
-        all_reduce(world, &mut gradient)?;
+        sums.reduce(world, &mut gradient)?;
         lap();
-        let norm = norm(&gradient);
+        let norm = norm(world, &gradient, threads, &[])?.0;
         lap();
         let next = Position { step: step as u64 + 1, ..state.position };
-        state.update(&config, &gradient, norm, next);
-        tree.recycle(gradient);
+        state.update((&config, world, threads), &gradient, norm, next);
+        sums.recycle(gradient);
+        lap();
+        all_gather(world, &mut state.parameters, BLOCK)?;
         lap();
         let mut row: Vec<f64> = laps.windows(2).map(|lap| (lap[1] - lap[0]).as_secs_f64() * 1e3).collect();
         row.push(row.iter().sum());
@@ -79,16 +79,18 @@ fn run(world: &dyn Communicator) -> Result<()> {
     report(world, &names, &rows[2..], compute)
 }
 
-/// The medians, the slowest process's.
+/// Medians and minima, the slowest process's.
 fn report(world: &dyn Communicator, names: &[&str], rows: &[Vec<f64>], compute: f64) -> Result<()> {
-    let median = |k: usize| {
+    let quantile = |k: usize, q: usize| {
         let mut column: Vec<f64> = rows.iter().map(|row| row[k]).collect();
         column.sort_unstable_by(f64::total_cmp);
-        column[column.len() / 2]
+        column[(column.len() - 1) * q / 100]
     };
-    let medians = vote::max(world, &(0..names.len()).map(median).collect::<Vec<_>>())?;
+    let row = |q: usize| vote::max(world, &(0..names.len()).map(|k| quantile(k, q)).collect::<Vec<_>>());
+    let (medians, minima) = (row(50)?, row(0)?);
     if world.rank() == 0 {
-        let cells: Vec<String> = names.iter().zip(&medians).map(|(name, ms)| format!("{name} {ms:.1}")).collect();
+        let cell = |k: usize| format!("{} {:.1} ({:.1})", names[k], medians[k], minima[k]);
+        let cells: Vec<String> = (0..names.len()).map(cell).collect();
         println!("{}; the stand-in alone {compute:.1}", cells.join(", "));
     }
     Ok(())
