@@ -153,13 +153,17 @@ fn run_length(shards: usize, workers: usize) -> usize {
     lengths.min_by_key(|&length| (rows(length), std::cmp::Reverse(length))).unwrap_or(1)
 }
 
-/// Runs one thread per job; the results in the jobs' order.
+/// Runs one thread per job, of which the calling one is the first; the results in the jobs' order.
 pub(crate) fn side_by_side<J: Send, T: Send>(jobs: Vec<J>, work: impl Fn(J) -> T + Sync) -> Vec<T> {
     thread::scope(|scope| {
         let work = &work;
-        let threads: Vec<_> = jobs.into_iter().map(|job| scope.spawn(move || work(job))).collect();
+        let mut jobs = jobs.into_iter();
+        let first = jobs.next();
+        let threads: Vec<_> = jobs.map(|job| scope.spawn(move || work(job))).collect();
+        let first = first.map(work);
         // A worker's panic goes on in its caller, where the panic hook of the job has spoken already.
-        threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let others = threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        first.into_iter().chain(others).collect()
     })
 }
 

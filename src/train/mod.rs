@@ -2,7 +2,8 @@
 //!
 //! [`main`] reads the configuration, opens data, network and the newest checkpoint, and runs the trainer: in
 //! each step the owned micro-shards go forward and backward, their gradients are summed along the canonical
-//! tree over all processes, and every process makes the same update. Rank 0 writes logs and checkpoints.
+//! tree over all processes, and every process updates its part of the parameters. Rank 0 writes logs and
+//! checkpoints.
 
 pub mod checkpoint;
 mod clip;
