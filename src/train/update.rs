@@ -13,7 +13,7 @@ use crate::distributed::{Communicator, tree, vote};
 use crate::{Error, Result};
 
 /// Length of the blocks of the norm's sum; every part begins at a block.
-pub const BLOCK: usize = 1 << 13;
+pub const BLOCK: usize = 1 << 11;
 
 /// The part of a buffer of `len` numbers that is this process's to update.
 pub fn own_part(world: &dyn Communicator, len: usize) -> Range<usize> {
