@@ -32,6 +32,23 @@ fn any_number_of_processes_gives_the_same_bits() {
     assert_ne!(inspect(&seed, "weights sha256"), alone, "another seed must give other weights");
 }
 
+/// Each process updates a part of the moments and of the average; a checkpoint holds all, though no validation gathered
+/// them before.
+#[test]
+fn a_checkpoint_is_whole_whoever_updated_what() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = ["validation.every=0", "train.steps=10"];
+    let alone = folder.path().join("0");
+    train(0, &alone, &options).success();
+    let parameters: usize = inspect(&alone, "parameters").replace(',', "").parse().unwrap();
+    assert!(parameters > 2 * qsd::train::BLOCK, "{parameters} parameters: too few for three parts");
+    for ranks in [2, 4] {
+        let path = folder.path().join(ranks.to_string());
+        train(ranks, &path, &options).success();
+        assert_same_state(&path, &alone, &format!("{ranks} processes"));
+    }
+}
+
 /// Everything that the newest checkpoint holds, but for the number of processes that wrote it.
 fn contents(run: &Path) -> Vec<(String, Vec<u8>)> {
     let checkpoints = run.join("checkpoints");

@@ -18,7 +18,7 @@ pub fn all(world: &dyn Communicator, mine: bool) -> Result<bool> {
 /// The numbers of all members, concatenated in the order of the ranks. Members that own consecutive runs of
 /// micro-shards thus get the numbers of all micro-shards in order, whatever the number of members.
 pub fn gather(world: &dyn Communicator, mine: &[f64]) -> Result<Vec<f64>> {
-    Ok(table(world, mine)?.concat())
+    Ok(rows(world, mine)?.concat())
 }
 
 /// The sum of each entry over the members, added in the order of the ranks.
@@ -37,7 +37,7 @@ pub fn max(world: &dyn Communicator, mine: &[f64]) -> Result<Vec<f64>> {
 }
 
 fn fold(world: &dyn Communicator, mine: &[f64], join: impl Fn(f64, f64) -> f64) -> Result<Vec<f64>> {
-    let rows = table(world, mine)?;
+    let rows = rows(world, mine)?;
     if let Some(rank) = rows.iter().position(|row| row.len() != mine.len()) {
         let (theirs, mine) = (rows[rank].len(), mine.len());
         return Err(Error::World(format!("rank {rank} votes on {theirs} numbers, rank {} on {mine}", world.rank())));
@@ -46,8 +46,8 @@ fn fold(world: &dyn Communicator, mine: &[f64], join: impl Fn(f64, f64) -> f64) 
     Ok((0..mine.len()).map(column).collect())
 }
 
-/// Each member's numbers.
-fn table(world: &dyn Communicator, mine: &[f64]) -> Result<Vec<Vec<f64>>> {
+/// Each member's numbers, in the order of the ranks.
+pub fn rows(world: &dyn Communicator, mine: &[f64]) -> Result<Vec<Vec<f64>>> {
     let bytes: Vec<u8> = mine.iter().flat_map(|number| number.to_le_bytes()).collect();
     let numbers = |row: &Vec<u8>| row.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
     Ok(world.all_gather(&bytes)?.iter().map(numbers).collect())

@@ -106,17 +106,3 @@ impl Clip {
         (1.5 * mean + 2.0 * variance.sqrt()).min(self.config.max)
     }
 }
-
-/// The L2 norm of a gradient, summed in f64 in the buffer's order.
-pub fn norm(gradient: &[f32]) -> f64 {
-    // Eight running sums let the compiler vectorise; the order is fixed, so the bits are.
-    let mut sums = [0.0f64; 8];
-    let mut chunks = gradient.chunks_exact(8);
-    for chunk in &mut chunks {
-        for (sum, x) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(*x) * f64::from(*x);
-        }
-    }
-    let rest: f64 = chunks.remainder().iter().map(|x| f64::from(*x).powi(2)).sum();
-    (sums.iter().sum::<f64>() + rest).sqrt()
-}

@@ -2,7 +2,8 @@
 //!
 //! [`main`] reads the configuration, opens data, network and the newest checkpoint, and runs the trainer: in
 //! each step the owned micro-shards go forward and backward, their gradients are summed along the canonical
-//! tree over all processes, and every process makes the same update. Rank 0 writes logs and checkpoints.
+//! tree over all processes, and every process updates its part of the parameters. Rank 0 writes logs and
+//! checkpoints.
 
 pub mod checkpoint;
 mod clip;
@@ -22,13 +23,17 @@ mod setup;
 mod state;
 mod stop;
 mod trainer;
+mod update;
 
 pub use clip::{Clip, ClipConfig, ClipKind, Clipped};
 pub use config::{CheckpointConfig, Config, LogConfig, RunConfig, TrainConfig, ValidationConfig};
 pub use ema::{EmaConfig, update_average};
 pub(crate) use gradient::side_by_side;
+pub use gradient::{Pass, Sums};
 pub use inspect::inspect;
-pub use optimizer::{AdamW, OptimizerConfig};
+pub use metrics::ShardSums;
+pub use optimizer::{AdamW, Coefficients, OptimizerConfig};
 pub use schedule::{ScheduleConfig, ScheduleKind};
 pub use setup::{Mode, load, main};
-pub use state::{Best, SavedState};
+pub use state::{Best, SavedState, State};
+pub use update::{BLOCK, Run, norm};

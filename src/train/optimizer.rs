@@ -74,20 +74,55 @@ impl AdamW {
     /// θ ← (1−ηλ)θ − η/(1−β₁ᵏ) · m / (√(v/(1−β₂ᵏ)) + ε),
     ///
     /// in f32 and in PyTorch's order of operations, so that one element's result depends on that element alone.
+    ///
+    /// This is the plain form; training makes the same update together with the average's, by
+    /// [`Run::update`](super::Run::update).
     pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], scale: f32, learning_rate: f64, step: u64) {
-        let OptimizerConfig { beta1, beta2, epsilon, weight_decay } = self.config;
-        let exponent = step.min(i32::MAX as u64) as i32;
-        let decay = (1.0 - learning_rate * weight_decay) as f32;
-        let rate = (learning_rate / (1.0 - beta1.powi(exponent))) as f32;
-        let root = (1.0 - beta2.powi(exponent)).sqrt() as f32;
-        let (rest1, beta2, rest2, epsilon) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32, epsilon as f32);
+        let coefficients = self.coefficients(scale, learning_rate, step);
         let moments = self.first_moment.iter_mut().zip(&mut self.second_moment);
         for ((theta, g), (m, v)) in parameters.iter_mut().zip(gradient).zip(moments) {
-            let g = scale * g;
-            *m += rest1 * (g - *m);
-            *v = beta2 * *v + rest2 * g * g;
-            *theta = decay * *theta - rate * (*m / (v.sqrt() / root + epsilon));
+            coefficients.apply(theta, *g, m, v);
         }
+    }
+
+    /// What [`Self::step`] has of these arguments in common for all elements.
+    pub fn coefficients(&self, scale: f32, learning_rate: f64, step: u64) -> Coefficients {
+        let OptimizerConfig { beta1, beta2, epsilon, weight_decay } = self.config;
+        let exponent = step.min(i32::MAX as u64) as i32;
+        Coefficients {
+            scale,
+            decay: (1.0 - learning_rate * weight_decay) as f32,
+            rate: (learning_rate / (1.0 - beta1.powi(exponent))) as f32,
+            root: (1.0 - beta2.powi(exponent)).sqrt() as f32,
+            rest1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            rest2: (1.0 - beta2) as f32,
+            epsilon: epsilon as f32,
+        }
+    }
+}
+
+/// The numbers of one update that are the same for all elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Coefficients {
+    scale: f32,
+    decay: f32,
+    rate: f32,
+    root: f32,
+    rest1: f32,
+    beta2: f32,
+    rest2: f32,
+    epsilon: f32,
+}
+
+impl Coefficients {
+    /// Updates one element.
+    #[inline(always)]
+    pub(super) fn apply(&self, theta: &mut f32, g: f32, m: &mut f32, v: &mut f32) {
+        let g = self.scale * g;
+        *m += self.rest1 * (g - *m);
+        *v = self.beta2 * *v + self.rest2 * g * g;
+        *theta = self.decay * *theta - self.rate * (*m / (v.sqrt() / self.root + self.epsilon));
     }
 }
 

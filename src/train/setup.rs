@@ -13,10 +13,9 @@ use super::run_dir::{Provenance, RunDir};
 use super::state::{Belonging, SavedState, State};
 use super::stop::{STOPPED, StopRequest};
 use super::trainer::{Outcome, Trainer};
-use super::{Config, process};
+use super::{Config, Sums, process};
 use crate::data::{Dataset, Loader, TrainingStream, ValidationBatches};
-use crate::distributed::tree::{self, TreeSum};
-use crate::distributed::{Communicator, cores, vote};
+use crate::distributed::{Communicator, cores, tree, vote};
 use crate::model::{self, Layout, Network};
 use crate::{Error, Result, cli, config};
 
@@ -278,7 +277,7 @@ impl Parts {
             workers: self.workers,
             stop,
             outputs,
-            tree: TreeSum::new(),
+            tree: Sums::default(),
             phases: Phases::new(),
         })
     }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Snapshot;
-use super::{AdamW, Clip, Clipped, Config, update_average};
+use super::update::{BLOCK, Run, own_part};
+use super::{AdamW, Clip, Clipped, Config};
 use crate::data::Position;
+use crate::distributed::{Communicator, tree};
 use crate::model::{Layout, Network};
 use crate::{Error, Result};
 
-/// The state of a run between two steps. The same on every process.
+/// The state of a run between two steps. The same on every process, but for moments and average, of which a process
+/// updates its own part only until [`State::complete`] gathers them.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Steps done, and the place in the stream of samples.
@@ -126,21 +129,45 @@ impl State {
         })
     }
 
+    /// Gathers the parts of moments and average; all processes call it, before the state is read.
+    ///
+    /// # Errors
+    /// [`Error::World`] when a member is gone.
+    pub fn complete(&mut self, world: &dyn Communicator) -> Result<()> {
+        let moments = [&mut self.optimizer.first_moment, &mut self.optimizer.second_moment];
+        moments.into_iter().chain(&mut self.average).try_for_each(|numbers| tree::all_gather(world, numbers, BLOCK))
+    }
+
     /// The parameters to validate and sample with: the average where one is kept.
     pub fn evaluation_parameters(&self) -> &[f32] {
         self.average.as_deref().unwrap_or(&self.parameters)
     }
 
-    /// Applies one gradient of this norm: clips, updates, averages. Returns the learning rate and the clipping.
-    /// The place moves on to `next`.
-    pub fn update(&mut self, config: &Config, gradient: &[f32], norm: f64, next: Position) -> (f64, Clipped) {
+    /// Applies one gradient of this norm: clips, updates, averages, in this process's own part of the buffers and by
+    /// `workers` threads. Returns the learning rate and the clipping. The place moves on to `next`.
+    ///
+    /// The parameters are to be gathered ([`tree::all_gather`] with [`BLOCK`]) before they are used.
+    pub fn update(
+        &mut self,
+        (config, world, workers): (&Config, &dyn Communicator, usize),
+        gradient: &[f32],
+        norm: f64,
+        next: Position,
+    ) -> (f64, Clipped) {
         let learning_rate = config.schedule.learning_rate(self.position.step);
         let clipped = self.clip.apply(norm);
-        self.optimizer.step(&mut self.parameters, gradient, clipped.factor as f32, learning_rate, next.step);
+        let coefficients = self.optimizer.coefficients(clipped.factor as f32, learning_rate, next.step);
+        let own = own_part(world, gradient.len());
+        let average = self.average.as_mut().zip(config.ema.decay);
+        let run = Run {
+            parameters: &mut self.parameters[own.clone()],
+            gradient: &gradient[own.clone()],
+            first_moment: &mut self.optimizer.first_moment[own.clone()],
+            second_moment: &mut self.optimizer.second_moment[own.clone()],
+            average: average.map(|(average, decay)| (&mut average[own], (1.0 - decay) as f32)),
+        };
+        run.update(coefficients, workers);
         self.position = next;
-        if let (Some(average), Some(decay)) = (&mut self.average, config.ema.decay) {
-            update_average(average, &self.parameters, decay);
-        }
         (learning_rate, clipped)
     }
 }

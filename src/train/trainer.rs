@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Config;
 use super::checkpoint::weights_sha256;
-use super::gradient::{Pass, side_by_side};
+use super::gradient::{Pass, Sums, side_by_side};
 use super::metrics::ShardSums;
 use super::outputs::{Outputs, StepRecord};
 use super::phases::{Phase, Phases};
 use super::state::{Belonging, Best, State};
 use super::stop::StopRequest;
-use super::{Config, clip};
+use super::update::{BLOCK, norm, own_part};
 use crate::data::{Loader, StepBatches, ValidationBatches};
-use crate::distributed::tree::{self, TreeSum};
-use crate::distributed::{Communicator, status, vote};
+use crate::distributed::{Communicator, status, tree, vote};
 use crate::model::{Layout, Network};
 use crate::{Error, Result};
 
@@ -44,7 +44,7 @@ pub struct Trainer<'a> {
     pub(super) stop: StopRequest,
     /// On rank 0, unless nothing is to be written.
     pub(super) outputs: Option<Outputs>,
-    pub(super) tree: TreeSum,
+    pub(super) tree: Sums,
     pub(super) phases: Phases,
 }
 
@@ -83,45 +83,45 @@ impl Trainer<'_> {
         status::set_step(k);
         let loader = &mut self.loader;
         let batches = self.phases.time(Phase::Load, || loader.next())?;
-        let sums = self.gradients(&batches)?;
-        let mut gradient = self.tree.take()?;
-        let world = self.world;
-        let total = self.phases.time(Phase::Reduce, || {
-            tree::all_reduce(world, &mut gradient)?;
-            let words: Vec<f64> = sums.iter().flat_map(|sums| sums.to_words()).collect();
-            Ok::<_, Error>(ShardSums::total(&vote::gather(world, &words)?))
+        let (sums, mut gradient) = self.gradients(&batches)?;
+        let (world, workers) = (self.world, self.workers);
+        let (tree, words) = (&mut self.tree, sums.iter().flat_map(|sums| sums.to_words()).collect::<Vec<_>>());
+        let (gradient_norm, words) = self.phases.time(Phase::Reduce, || {
+            tree.reduce(world, &mut gradient)?;
+            norm(world, &gradient, workers, &words)
         })?;
-        let (state, config) = (&mut self.state, self.config);
-        let update = self.phases.time(Phase::Update, || {
-            let norm = clip::norm(&gradient);
-            (total.loss.is_finite() && norm.is_finite())
-                .then(|| (norm, state.update(config, &gradient, norm, batches.next)))
-        });
-        let Some((gradient_norm, (learning_rate, clipped))) = update else {
+        let total = ShardSums::total(&words);
+        if !(total.loss.is_finite() && gradient_norm.is_finite()) {
             return Err(self.not_finite(k, &batches, &sums, &gradient));
-        };
+        }
+        let (state, config) = (&mut self.state, self.config);
+        let (learning_rate, clipped) = self
+            .phases
+            .time(Phase::Update, || state.update((config, world, workers), &gradient, gradient_norm, batches.next));
+        self.phases.time(Phase::Reduce, || tree::all_gather(world, &mut state.parameters, BLOCK))?;
         self.tree.recycle(gradient);
         let seconds = start.elapsed().as_secs_f64();
         Ok(StepRecord { sums: total, learning_rate, gradient_norm, clipped, seconds })
     }
 
-    /// Forward and backward over the owned micro-shards.
-    fn gradients(&mut self, batches: &StepBatches) -> Result<Vec<ShardSums>> {
+    /// Forward and backward over the owned micro-shards: what each one's losses were, and the sum of the gradients.
+    fn gradients(&mut self, batches: &StepBatches) -> Result<(Vec<ShardSums>, Vec<f32>)> {
         let start = Instant::now();
         let denoiser = self.network.bind(&self.state.parameters)?;
         let pass = Pass {
             denoiser: &*denoiser,
+            units: self.network.units(),
             diffusion: &self.config.diffusion,
             seed: self.config.seed,
             step: self.state.position.step,
             scale: 1.0 / batches.num_samples as f64,
         };
-        let sums = pass.shards(&batches.shards, self.workers, self.state.parameters.len(), &mut self.tree)?;
+        let (sums, gradient) = pass.shards(&batches.shards, self.workers, &mut self.tree)?;
         let wall = start.elapsed().as_secs_f64();
         let seconds = |pick: fn(&ShardSums) -> f64| sums.iter().map(pick).sum::<f64>();
         self.phases.add(Phase::Forward, wall);
         self.phases.split_forward(wall, seconds(|s| s.forward_seconds), seconds(|s| s.backward_seconds));
-        Ok(sums)
+        Ok((sums, gradient))
     }
 
     /// Writes down which samples the step saw, and says what happened. Every process comes here, since all see
@@ -142,8 +142,10 @@ impl Trainer<'_> {
         let suspect = sums.iter().any(|sums| !sums.loss.is_finite());
         let suspects = vote::gather(self.world, &[f64::from(u8::from(suspect))])?;
         let ranks: Vec<usize> = (0..suspects.len()).filter(|&rank| suspects[rank] > 0.0).collect();
-        let broken = |range: std::ops::Range<usize>| gradient[range].iter().any(|g| !g.is_finite());
-        let span = self.layout.spans().iter().find(|span| broken(span.range.clone()));
+        // Each process holds the sum in its own part.
+        let broken = own_part(self.world, gradient.len()).find(|&i| !gradient[i].is_finite());
+        let broken = vote::min(self.world, &[broken.map_or(f64::INFINITY, |i| i as f64)])?[0];
+        let span = self.layout.spans().iter().find(|span| broken < span.range.end as f64);
         let parameter = span.map_or("none", |span| &span.name);
         let mut text = format!(
             "step {k}: the loss or its gradient is not finite (loss on ranks {ranks:?}, first parameter {parameter}); \
@@ -165,9 +167,11 @@ impl Trainer<'_> {
         let Some(validation) = &self.validation else { return Ok(false) };
         let start = Instant::now();
         status::enter(Phase::Evaluate);
+        self.state.complete(self.world)?;
         let denoiser = self.network.bind(self.state.evaluation_parameters())?;
         let pass = Pass {
             denoiser: &*denoiser,
+            units: self.network.units(),
             diffusion: &self.config.diffusion,
             seed: self.config.seed,
             step: VALIDATION_STEP,
@@ -211,6 +215,8 @@ impl Trainer<'_> {
     }
 
     fn save(&mut self, is_best: bool) -> Result<()> {
+        let (state, world) = (&mut self.state, self.world);
+        self.phases.time(Phase::Save, || state.complete(world))?;
         let Some(outputs) = &mut self.outputs else { return Ok(()) };
         let (state, config, belonging) = (&self.state, self.config, &self.belonging);
         let layout = &self.layout;
