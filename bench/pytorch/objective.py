@@ -90,4 +90,4 @@ class Trainer:
         loss.backward()
         self.clip(self.model)
         self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())
