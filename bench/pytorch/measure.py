@@ -85,9 +85,7 @@ class Work:
         self.settings = settings
         model = EtFlow(Config(so3=settings.recipe.endswith("so3")))
         if settings.mode == "compile":
-            # Layer by layer, as PyTorch advises for repeated blocks: compiled once, not twenty times.
-            for layer in model.network.representation_model.attention_layers:
-                layer.compile(dynamic=True, fullgraph=True)
+            model.compile_layers()
         self.model: nn.Module = model
         if settings.task == "train":
             if settings.ranks > 1:

@@ -204,7 +204,7 @@ class OutputModel(nn.Module):
 
 
 class Network(nn.Module):
-    """The part that `torch.compile` sees: edges are given."""
+    """From atoms and given edges to one vector per atom."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -223,6 +223,11 @@ class EtFlow(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.network = Network(config)
+
+    def compile_layers(self) -> None:
+        """Layer by layer, as PyTorch advises for repeated blocks: compiled once, not twenty times."""
+        for layer in self.network.representation_model.attention_layers:
+            layer.compile(dynamic=True, fullgraph=True)
 
     def forward(self, molecules: Molecules, x_t: Tensor, t: Tensor) -> Tensor:
         positions = molecules.centred(x_t)
