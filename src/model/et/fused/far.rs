@@ -60,40 +60,24 @@ impl WithSimd for Stack<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Stack { block, constants, nodes, axis, stack } = self;
         let (h, m) = (constants.hidden, block.sources);
-        let constant = |p: usize| &constants.numbers[p * h..][..h];
-        let (next, last) = ((axis + 1) % 3, (axis + 2) % 3);
-        for source in 0..m {
-            let at = (block.atoms.start + source) * h;
-            let (v1, v2) = (&nodes.v1[at..][..h], &nodes.v2[at..][..h]);
-            fill(simd, &mut stack[source * h..][..h], v1, constant(0), Some(&nodes.vec[axis][at..]));
-            fill(simd, &mut stack[(m + source) * h..][..h], v2, constant(1), None);
-            if constants.terms == 4 {
-                let v3 = &nodes.v3[at..][..h];
-                fill(simd, &mut stack[(2 * m + source) * h..][..h], v3, constant(2), Some(&nodes.vec[last][at..]));
-                fill(simd, &mut stack[(3 * m + source) * h..][..h], v3, constant(2), Some(&nodes.vec[next][at..]));
+        for (term, (values, constant)) in terms(nodes, axis).into_iter().take(constants.terms).enumerate() {
+            let constant = Row::new(simd, &constants.numbers[constant * h..], h);
+            for source in 0..m {
+                let value = Row::new(simd, &values[(block.atoms.start + source) * h..], h);
+                let mut row = RowMut::new(simd, &mut stack[(term * m + source) * h..], h);
+                for k in 0..value.len() {
+                    row.set(k, value.at(k) * constant.at(k));
+                }
             }
         }
     }
 }
 
-/// row ← value · constant (· vec).
+/// The values of a stack's terms, each with the number of the constant that it is multiplied by.
 #[inline(always)]
-fn fill<S: Simd>(simd: S, row: &mut [f32], value: &[f32], constant: &[f32], vec: Option<&[f32]>) {
-    let h = row.len();
-    let (value, constant) = (Row::new(simd, value, h), Row::new(simd, constant, h));
-    let mut row = RowMut::new(simd, row, h);
-    match vec.map(|vec| Row::new(simd, vec, h)) {
-        Some(vec) => {
-            for k in 0..value.len() {
-                row.set(k, value.at(k) * constant.at(k) * vec.at(k));
-            }
-        }
-        None => {
-            for k in 0..value.len() {
-                row.set(k, value.at(k) * constant.at(k));
-            }
-        }
-    }
+fn terms(nodes: Nodes<'_>, axis: usize) -> [(&[f32], usize); 4] {
+    let (next, last) = ((axis + 1) % 3, (axis + 2) % 3);
+    [(nodes.scaled[axis], 0), (nodes.v2, 1), (nodes.turned[last], 2), (nodes.turned[next], 2)]
 }
 
 /// The way back through [`send`].
@@ -146,64 +130,24 @@ impl WithSimd for StackBack<'_, '_> {
         let StackBack { block, constants, nodes, axis, stack, at_nodes, at_constants } = self;
         let (h, m) = (constants.hidden, block.sources);
         let (next, last) = ((axis + 1) % 3, (axis + 2) % 3);
-        let NodesMut { v1: at_v1, v2: at_v2, v3: at_v3, vec: at_vec, .. } = at_nodes;
-        for source in 0..m {
-            let at = (block.atoms.start + source) * h;
-            let row = |term: usize| &stack[(term * m + source) * h..][..h];
-            let value = |p: usize| Value {
-                value: &[nodes.v1, nodes.v2, nodes.v3][p][at..][..h],
-                constant: &constants.numbers[p * h..][..h],
+        for (term, (values, index)) in terms(nodes, axis).into_iter().take(constants.terms).enumerate() {
+            let at_values: &mut [f32] = match term {
+                0 => at_nodes.scaled[axis],
+                1 => at_nodes.v2,
+                2 => at_nodes.turned[last],
+                _ => at_nodes.turned[next],
             };
-            let (at_1, rest) = at_constants.split_at_mut(h);
-            let (at_2, at_3) = rest.split_at_mut(h);
-            let vector = Some((&nodes.vec[axis][at..], &mut at_vec[axis][at..]));
-            fill_back(simd, row(0), value(0), (&mut at_v1[at..], at_1), vector);
-            fill_back(simd, row(1), value(1), (&mut at_v2[at..], at_2), None);
-            if constants.terms == 4 {
-                for (term, axis) in [(2, last), (3, next)] {
-                    let vector = Some((&nodes.vec[axis][at..], &mut at_vec[axis][at..]));
-                    fill_back(simd, row(term), value(2), (&mut at_v3[at..], at_3), vector);
+            let constant = Row::new(simd, &constants.numbers[index * h..], h);
+            let mut at_constant = RowMut::new(simd, &mut at_constants[index * h..], h);
+            for source in 0..m {
+                let at = (block.atoms.start + source) * h;
+                let gradient = Row::new(simd, &stack[(term * m + source) * h..], h);
+                let value = Row::new(simd, &values[at..], h);
+                let mut at_value = RowMut::new(simd, &mut at_values[at..], h);
+                for k in 0..value.len() {
+                    at_value.set(k, gradient.at(k).times_plus(constant.at(k), at_value.at(k)));
+                    at_constant.set(k, gradient.at(k).times_plus(value.at(k), at_constant.at(k)));
                 }
-            }
-        }
-    }
-}
-
-/// The first two factors of a row of the stack.
-struct Value<'a> {
-    value: &'a [f32],
-    constant: &'a [f32],
-}
-
-/// Back through [`fill`]: adds to the gradients at value and constant, and at vec.
-#[inline(always)]
-fn fill_back<S: Simd>(
-    simd: S,
-    gradient: &[f32],
-    factors: Value<'_>,
-    (at_value, at_constant): (&mut [f32], &mut [f32]),
-    vec: Option<(&[f32], &mut [f32])>,
-) {
-    let h = gradient.len();
-    let (gradient, value) = (Row::new(simd, gradient, h), Row::new(simd, factors.value, h));
-    let constant = Row::new(simd, factors.constant, h);
-    let (mut at_value, mut at_constant) = (RowMut::new(simd, at_value, h), RowMut::new(simd, at_constant, h));
-    match vec {
-        Some((vec, at_vec)) => {
-            let (vec, mut at_vec) = (Row::new(simd, vec, h), RowMut::new(simd, at_vec, h));
-            for k in 0..value.len() {
-                let g = gradient.at(k);
-                let along = g * vec.at(k);
-                at_vec.set(k, (g * value.at(k)).times_plus(constant.at(k), at_vec.at(k)));
-                at_value.set(k, along.times_plus(constant.at(k), at_value.at(k)));
-                at_constant.set(k, along.times_plus(value.at(k), at_constant.at(k)));
-            }
-        }
-        None => {
-            for k in 0..value.len() {
-                let g = gradient.at(k);
-                at_value.set(k, g.times_plus(constant.at(k), at_value.at(k)));
-                at_constant.set(k, g.times_plus(value.at(k), at_constant.at(k)));
             }
         }
     }

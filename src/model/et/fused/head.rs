@@ -24,37 +24,39 @@ pub(super) fn forward(head: &Head, context: Context<'_>, state: &State, tape: &m
     Block { block: &head.blocks[1], context, x: &first.state.x, vec: &first.state.vec }.forward(second, scratch);
 }
 
-/// From the gradient at the vectors (3, N) to that at the state after the last layer.
-#[expect(clippy::too_many_arguments)]
-pub(super) fn backward(
-    head: &Head,
-    context: Context<'_>,
-    state: &State,
-    tape: &HeadTape,
-    at_vectors: &[f32],
-    at: &mut State,
-    gradients: &mut Gradients<'_>,
-    store: Store,
-    scratch: &mut Scratch,
-) {
-    let (n, h) = (context.plan.len(), context.config.hidden);
-    let (widths, first) = (head.blocks[0].widths, &tape.blocks[0]);
-    let mut between = State::default();
-    between.x.zeros(n * widths.scalars);
-    let block = Block { block: &head.blocks[1], context, x: &first.state.x, vec: &first.state.vec };
-    let nothing = vec![0.0; n * head.blocks[1].widths.scalars];
-    block.backward(&tape.blocks[1], (&nothing, at_vectors), &mut between, gradients, store, scratch);
-    for (row, update) in between.x.chunks_exact_mut(widths.scalars).zip(first.update.chunks_exact(widths.update())) {
-        for (g, &s) in row.iter_mut().zip(update) {
-            let sigma = 1.0 / (1.0 + (-s).exp());
-            *g *= sigma * (1.0 + s * (1.0 - sigma));
+/// The head on the way back.
+pub(super) struct HeadBack<'a, 'g> {
+    pub(super) head: &'a Head,
+    pub(super) context: Context<'a>,
+    /// The state after the last layer.
+    pub(super) state: &'a State,
+    pub(super) tape: &'a HeadTape,
+    pub(super) gradients: &'a mut Gradients<'g>,
+    pub(super) scratch: &'a mut Scratch,
+}
+
+impl HeadBack<'_, '_> {
+    /// From the gradient at the vectors (3, N) to that at the state after the last layer, `at`.
+    pub(super) fn run(self, at_vectors: &[f32], at: &mut State) {
+        let Self { head, context, state, tape, gradients, scratch } = self;
+        let (n, widths, first) = (context.plan.len(), head.blocks[0].widths, &tape.blocks[0]);
+        let mut between = std::mem::take(&mut scratch.between);
+        between.x.resize(n * widths.scalars);
+        let block = Block { block: &head.blocks[1], context, x: &first.state.x, vec: &first.state.vec };
+        block.backward(&tape.blocks[1], (&[], at_vectors), &mut between, gradients, scratch);
+        for (row, update) in between.x.chunks_exact_mut(widths.scalars).zip(first.update.chunks_exact(widths.update()))
+        {
+            for (g, &s) in row.iter_mut().zip(update) {
+                let sigma = 1.0 / (1.0 + (-s).exp());
+                *g *= sigma * (1.0 + s * (1.0 - sigma));
+            }
         }
+        let block = Block { block: &head.blocks[0], context, x: &tape.x, vec: &state.vec };
+        block.backward(first, (&between.x, &between.vec), at, gradients, scratch);
+        scratch.between = between;
+        let (weight, store) = (context.weights.get(head.norm.weight), gradients.store);
+        norm_back(&mut at.x, &tape.normal, &tape.scale, weight, gradients.norm(&head.norm), store);
     }
-    at.x.resize(n * h);
-    let block = Block { block: &head.blocks[0], context, x: &tape.x, vec: &state.vec };
-    block.backward(first, (&between.x, &between.vec), at, gradients, store, scratch);
-    let weight = context.weights.get(head.norm.weight);
-    norm_back(&mut at.x, &tape.normal, &tape.scale, weight, gradients.norm(&head.norm), store);
 }
 
 /// A gated block with its input.
@@ -106,19 +108,18 @@ impl Block<'_> {
         }
     }
 
-    /// From the gradients at the scalars (N, scalars) and the gated vectors (3, N, vectors) to those at x and V, in
-    /// `at`.
+    /// From the gradients at the scalars (N, scalars; empty for zeros) and the gated vectors (3, N, vectors) to those
+    /// at x and V, in `at`.
     fn backward(
         &self,
         tape: &BlockTape,
         (at_scalars, at_gated): (&[f32], &[f32]),
         at: &mut State,
         gradients: &mut Gradients<'_>,
-        store: Store,
         scratch: &mut Scratch,
     ) {
         let Self { block, context, x, vec } = *self;
-        let (n, w, widths) = (context.plan.len(), context.weights, block.widths);
+        let (n, w, widths, store) = (context.plan.len(), context.weights, block.widths, gradients.store);
         let (inputs, vectors) = (widths.inputs, widths.vectors);
         let at_update = scratch.at_output.zeros(n * widths.update());
         let at_passed = scratch.at_projected.resize(3 * n * vectors);

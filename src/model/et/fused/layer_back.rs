@@ -3,7 +3,7 @@
 use super::context::{Context, Embedded, at_bias, norm_back};
 use super::far;
 use super::messages::{self, BackInput, NodesMut};
-use super::state::{UpdateBack, axes, axes_mut};
+use super::state::{UpdateBack, axes, axes_mut, scale_back};
 use super::tape::{AtEmbedded, LayerTape, Scratch, State};
 use super::weights::Gradients;
 use crate::model::engine::{LANES, Matrix, Store, silu_back};
@@ -21,9 +21,8 @@ pub(super) struct LayerBack<'a, 'g> {
     /// The state before it.
     pub(super) state: &'a State,
     pub(super) tape: &'a LayerTape,
-    /// The gradients at the layer's parameters, and whether they are added to.
+    /// The gradients at the layer's parameters.
     pub(super) gradients: &'a mut Gradients<'g>,
-    pub(super) store: Store,
     pub(super) at_embedded: &'a mut AtEmbedded,
     pub(super) scratch: &'a mut Scratch,
 }
@@ -31,16 +30,17 @@ pub(super) struct LayerBack<'a, 'g> {
 impl LayerBack<'_, '_> {
     /// `at` holds the gradient at the state after the layer and receives that at the state before.
     pub(super) fn run(mut self, at: &mut State) {
+        let store = self.gradients.store;
         self.update_back(at);
         self.send_back(at);
         if self.first {
-            if self.store == Store::Replace {
+            if store == Store::Replace {
                 self.gradients.get(self.layer.vectors.weight).fill(0.0);
             }
         } else {
             let (index, width) = (self.layer.vectors.weight, 3 * self.context.config.hidden);
             let at_projected = &self.scratch.at_projected;
-            self.context.at_weight(at_projected, &self.state.vec, width, self.gradients.get(index), self.store);
+            self.context.at_weight(at_projected, &self.state.vec, width, self.gradients.get(index), store);
             self.context.linear_back(at_projected, self.context.weights.get(index), width, &mut at.vec, Store::Add);
         }
         self.attend_back();
@@ -60,9 +60,9 @@ impl LayerBack<'_, '_> {
             at_projected: axes_mut(scratch.at_projected.resize(9 * n * h)),
         }
         .run();
-        let (output, at_output) = (&self.layer.output, &scratch.at_output);
-        self.context.at_weight(at_output, &self.tape.sums, 3 * h, self.gradients.get(output.weight), self.store);
-        at_bias(at_output, self.gradients.get(output.bias), self.store);
+        let (output, at_output, store) = (&self.layer.output, &scratch.at_output, self.gradients.store);
+        self.context.at_weight(at_output, &self.tape.sums, 3 * h, self.gradients.get(output.weight), store);
+        at_bias(at_output, self.gradients.get(output.bias), store);
         let at_sums = scratch.natural.resize(n * h);
         let weight = self.context.weights.get(output.weight);
         self.context.linear_back(at_output, weight, 3 * h, at_sums, Store::Replace);
@@ -74,18 +74,15 @@ impl LayerBack<'_, '_> {
         let Self { context, matrix, tape, ref mut scratch, .. } = *self;
         let (n, h, width) = (context.plan.len(), context.config.hidden, context.filters.width());
         let cross = if context.config.so3 { n * h } else { 0 };
-        // The residual path, to which the messages add; `at.vec` is still needed as it is.
-        scratch.at_vec.resize(3 * n * h).copy_from_slice(&at.vec);
         let mut at_nodes = NodesMut {
             query: scratch.at_query.zeros(n * h),
             key: scratch.at_key.zeros(n * h),
             scalar: scratch.at_scalar.zeros(n * h),
-            v1: scratch.at_v1.zeros(n * h),
             v2: scratch.at_v2.zeros(n * h),
-            v3: scratch.at_v3.zeros(cross),
-            vec: axes_mut(&mut scratch.at_vec),
+            scaled: axes_mut(scratch.at_scaled.zeros(3 * n * h)),
+            turned: axes_mut(scratch.at_turned.zeros(3 * cross)),
         };
-        let nodes = tape.nodes(&self.state.vec);
+        let nodes = tape.nodes(&self.state.vec, &mut scratch.scaled, &mut scratch.turned);
         let constants = context.constants(matrix, &mut scratch.constants);
         let at_constants = scratch.at_constants.zeros(constants.numbers.len());
         let far = far::Back { plan: context.plan, constants, nodes, products: context.exact() };
@@ -121,13 +118,25 @@ impl LayerBack<'_, '_> {
             let sigma = 1.0 / (1.0 + (-b).exp());
             *slot += g * sigma * (1.0 + b * (1.0 - sigma));
         }
-        context.filters.unpack(self.layer, &scratch.at_filters, self.store == Store::Add, self.gradients);
-        std::mem::swap(&mut at.vec, &mut scratch.at_vec);
+        // `at.vec` holds the residual path; the messages' part comes on top.
+        let vec = axes(&self.state.vec);
+        let (at_vec, at_scaled) = (axes_mut(&mut at.vec), axes(&scratch.at_scaled));
+        scale_back(at_scaled, vec, &tape.v1, at_vec, scratch.at_v1.resize(n * h));
+        let at_vec = axes_mut(&mut at.vec).map(|axis| &mut axis[..cross]);
+        scale_back(
+            axes(&scratch.at_turned),
+            vec.map(|axis| &axis[..cross]),
+            &tape.v3,
+            at_vec,
+            scratch.at_v3.resize(cross),
+        );
+        context.filters.unpack(self.layer, &scratch.at_filters, self.gradients);
     }
 
     /// From queries, keys and values to the gradient at g, in `scratch.at_mixed`.
     fn attend_back(&mut self) {
-        let Self { layer, context, tape, store, ref mut scratch, ref mut gradients, .. } = *self;
+        let Self { layer, context, tape, ref mut scratch, ref mut gradients, .. } = *self;
+        let store = gradients.store;
         let (n, h, w) = (context.plan.len(), context.config.hidden, context.weights);
         let parts = context.config.parts();
         let at_value = scratch.value.resize(n * parts * h);
@@ -152,7 +161,8 @@ impl LayerBack<'_, '_> {
 
     /// From g to x and the atom features.
     fn mix_back(&mut self, at: &mut State) {
-        let Self { layer, context, tape, store, ref mut scratch, ref mut gradients, .. } = *self;
+        let Self { layer, context, tape, ref mut scratch, ref mut gradients, .. } = *self;
+        let store = gradients.store;
         let (n, h, w) = (context.plan.len(), context.config.hidden, context.weights);
         let [first, second] = &layer.mixing;
         let at_mixed = &mut *scratch.at_mixed;

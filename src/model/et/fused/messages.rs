@@ -25,14 +25,12 @@ pub(super) struct Nodes<'a> {
     pub(super) key: &'a [f32],
     /// s, head-minor.
     pub(super) scalar: &'a [f32],
-    /// v1.
-    pub(super) v1: &'a [f32],
     /// v2.
     pub(super) v2: &'a [f32],
-    /// v3; empty without cross products.
-    pub(super) v3: &'a [f32],
-    /// V.
-    pub(super) vec: Axes<'a>,
+    /// V v1.
+    pub(super) scaled: Axes<'a>,
+    /// V v3; empty without cross products.
+    pub(super) turned: Axes<'a>,
 }
 
 /// Gradients at [`Nodes`]; all are added to.
@@ -40,10 +38,9 @@ pub(super) struct NodesMut<'a> {
     pub(super) query: &'a mut [f32],
     pub(super) key: &'a mut [f32],
     pub(super) scalar: &'a mut [f32],
-    pub(super) v1: &'a mut [f32],
     pub(super) v2: &'a mut [f32],
-    pub(super) v3: &'a mut [f32],
-    pub(super) vec: AxesMut<'a>,
+    pub(super) scaled: AxesMut<'a>,
+    pub(super) turned: AxesMut<'a>,
 }
 
 impl NodesMut<'_> {
@@ -53,10 +50,9 @@ impl NodesMut<'_> {
             query: self.query,
             key: self.key,
             scalar: self.scalar,
-            v1: self.v1,
             v2: self.v2,
-            v3: self.v3,
-            vec: self.vec.each_mut().map(|axis| &mut **axis),
+            scaled: self.scaled.each_mut().map(|axis| &mut **axis),
+            turned: self.turned.each_mut().map(|axis| &mut **axis),
         }
     }
 }
@@ -109,13 +105,43 @@ impl<const SO3: bool> WithSimd for Send<'_, SO3> {
         for (index, (pair, filter)) in pairs.iter().zip(filters.chunks_exact_mut(width)).enumerate() {
             activate(simd, &self.tile, pair, filter);
             if pair.to_low {
-                self.message(simd, filter, 2 * index, pair.low, pair.high, pair.direction, pair.envelope);
+                self.message(simd, filter, Message::to_low(pair, index));
             }
             if pair.to_high {
-                let back = pair.direction.map(|c| -c);
-                self.message(simd, filter, 2 * index + 1, pair.high, pair.low, back, pair.envelope);
+                self.message(simd, filter, Message::to_high(pair, index));
             }
         }
+    }
+}
+
+/// One direction of a pair.
+#[derive(Clone, Copy)]
+struct Message {
+    /// Its place in the rows of attention.
+    slot: usize,
+    /// The atom it goes to, i.
+    target: usize,
+    /// The atom it comes from, j.
+    source: usize,
+    /// (x_j − x_i) / max(D, 0.01).
+    u: [f32; 3],
+    /// C(D).
+    envelope: f32,
+}
+
+impl Message {
+    /// From the higher atom of the tile's `index`-th pair.
+    #[inline(always)]
+    fn to_low(pair: &Pair, index: usize) -> Self {
+        let Pair { low: target, high: source, direction: u, envelope, .. } = *pair;
+        Message { slot: 2 * index, target, source, u, envelope }
+    }
+
+    /// From the lower atom.
+    #[inline(always)]
+    fn to_high(pair: &Pair, index: usize) -> Self {
+        let Pair { low: source, high: target, direction, envelope, .. } = *pair;
+        Message { slot: 2 * index + 1, target, source, u: direction.map(|c| -c), envelope }
     }
 }
 
@@ -133,19 +159,9 @@ fn activate<S: Simd>(simd: S, tile: &TileInput<'_>, pair: &Pair, filter: &mut [f
 }
 
 impl<const SO3: bool> Send<'_, SO3> {
-    /// The message from atom `j` to atom `i` in direction `u`.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn message<S: Simd>(
-        &mut self,
-        simd: S,
-        filter: &[f32],
-        slot: usize,
-        i: usize,
-        j: usize,
-        u: [f32; 3],
-        envelope: f32,
-    ) {
+    fn message<S: Simd>(&mut self, simd: S, filter: &[f32], message: Message) {
+        let Message { slot, target: i, source: j, u, envelope } = message;
         let TileInput { hidden: h, heads, nodes, .. } = self.tile;
         let row = |matrix| Row::new(simd, at(matrix, i, h), h);
         let source = |matrix| Row::new(simd, at(matrix, j, h), h);
@@ -162,21 +178,21 @@ impl<const SO3: bool> Send<'_, SO3> {
             sum.set(k, (s.at(k) * ds.at(k)).times_plus(attention.at(k % attention.len()), sum.at(k)));
         }
 
-        let (v1, dv1, v2, dv2) = (source(nodes.v1), part(2), source(nodes.v2), part(3));
-        let (v3, dv3) = if SO3 { (source(nodes.v3), part(4)) } else { (v1, dv1) };
-        let vec = nodes.vec.map(source);
+        let (dv1, v2, dv2) = (part(2), source(nodes.v2), part(3));
+        let dv3 = if SO3 { part(4) } else { dv1 };
+        let scaled = nodes.scaled.map(source);
+        let turned = if SO3 { nodes.turned.map(source) } else { scaled };
         let [w0, w1, w2] = &mut self.vectors;
         let mut sums = [w0, w1, w2].map(|w| RowMut::new(simd, at_mut(w, i, h), h));
         let u = u.map(|c| Lanes::splat(simd, c));
         for k in 0..dv1.len() {
-            let (a, b) = (v1.at(k) * dv1.at(k), v2.at(k) * dv2.at(k));
-            let v: [Lanes<S>; 3] = std::array::from_fn(|axis| vec[axis].at(k));
+            let along = v2.at(k) * dv2.at(k);
             for axis in 0..3 {
-                let mut total = v[axis].times_plus(a, u[axis].times_plus(b, sums[axis].at(k)));
+                let mut total = scaled[axis].at(k).times_plus(dv1.at(k), u[axis].times_plus(along, sums[axis].at(k)));
                 if SO3 {
                     let (next, last) = ((axis + 1) % 3, (axis + 2) % 3);
-                    let cross = u[next] * v[last] - u[last] * v[next];
-                    total = cross.times_plus(v3.at(k) * dv3.at(k), total);
+                    let cross = u[next] * turned[last].at(k) - u[last] * turned[next].at(k);
+                    total = cross.times_plus(dv3.at(k), total);
                 }
                 sums[axis].set(k, total);
             }
@@ -239,12 +255,13 @@ impl<const SO3: bool> WithSimd for SendBack<'_, SO3> {
         for (index, (pair, filter)) in pairs.iter().zip(filters.chunks_exact_mut(width)).enumerate() {
             activate_with_slope(simd, &self.tile, pair, filter, slope);
             gradient.fill(0.0);
-            if pair.to_low {
-                self.message(simd, filter, gradient, 2 * index, (pair.low, pair.high), pair.direction, pair.envelope);
-            }
-            if pair.to_high {
-                let back = pair.direction.map(|c| -c);
-                self.message(simd, filter, gradient, 2 * index + 1, (pair.high, pair.low), back, pair.envelope);
+            for message in
+                [pair.to_low.then(|| Message::to_low(pair, index)), pair.to_high.then(|| Message::to_high(pair, index))]
+            {
+                let Some(message) = message else { continue };
+                let (at_attended, at_vectors) = gradient.split_at_mut(2 * self.tile.hidden);
+                self.attended(simd, filter, at_attended, message);
+                self.vectors(simd, filter, at_vectors, message);
             }
             let mut at_bias = RowMut::new(simd, self.input.at_bias, width);
             let mut at_kind = RowMut::new(simd, self.input.at_kind_weight, width);
@@ -280,36 +297,10 @@ fn activate_with_slope<S: Simd>(simd: S, tile: &TileInput<'_>, pair: &Pair, filt
 }
 
 impl<const SO3: bool> SendBack<'_, SO3> {
-    /// Back through the message from atom `j` to atom `i`; `gradient` is added to.
+    /// Back through attention and the scalar message; `gradient`, that at [dk | ds], is added to.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn message<S: Simd>(
-        &mut self,
-        simd: S,
-        filter: &[f32],
-        gradient: &mut [f32],
-        slot: usize,
-        (i, j): (usize, usize),
-        u: [f32; 3],
-        envelope: f32,
-    ) {
-        let h = self.tile.hidden;
-        let (at_attended, at_vectors) = gradient.split_at_mut(2 * h);
-        self.attended(simd, filter, at_attended, slot, (i, j), envelope);
-        self.vectors(simd, filter, at_vectors, (i, j), u);
-    }
-
-    /// Back through attention and the scalar message.
-    #[inline(always)]
-    fn attended<S: Simd>(
-        &mut self,
-        simd: S,
-        filter: &[f32],
-        gradient: &mut [f32],
-        slot: usize,
-        (i, j): (usize, usize),
-        envelope: f32,
-    ) {
+    fn attended<S: Simd>(&mut self, simd: S, filter: &[f32], gradient: &mut [f32], message: Message) {
+        let Message { slot, target: i, source: j, envelope, .. } = message;
         let TileInput { hidden: h, heads, nodes, .. } = self.tile;
         let (at_dk, at_ds) = gradient.split_at_mut(h);
         let (mut at_dk, mut at_ds) = (RowMut::new(simd, at_dk, h), RowMut::new(simd, at_ds, h));
@@ -339,53 +330,51 @@ impl<const SO3: bool> SendBack<'_, SO3> {
         }
     }
 
-    /// Back through the vector message; `gradient` begins at dv1.
+    /// Back through the vector message; `gradient`, that at [dv1 | dv2 (| dv3)], is added to.
     #[inline(always)]
-    fn vectors<S: Simd>(&mut self, simd: S, filter: &[f32], gradient: &mut [f32], (i, j): (usize, usize), u: [f32; 3]) {
+    fn vectors<S: Simd>(&mut self, simd: S, filter: &[f32], gradient: &mut [f32], message: Message) {
+        let Message { target: i, source: j, u, .. } = message;
         let TileInput { hidden: h, nodes, .. } = self.tile;
         let source = |matrix| Row::new(simd, at(matrix, j, h), h);
         let part = |p: usize| Row::new(simd, &filter[p * h..], h);
-        let (v1, dv1, v2, dv2) = (source(nodes.v1), part(2), source(nodes.v2), part(3));
-        let (v3, dv3) = if SO3 { (source(nodes.v3), part(4)) } else { (v1, dv1) };
-        let vec = nodes.vec.map(source);
+        let (dv1, v2, dv2) = (part(2), source(nodes.v2), part(3));
+        let dv3 = if SO3 { part(4) } else { dv1 };
+        let scaled = nodes.scaled.map(source);
+        let turned = if SO3 { nodes.turned.map(source) } else { scaled };
         let at_sums = self.input.at_vectors.map(|matrix| Row::new(simd, at(matrix, i, h), h));
         let (at_dv1, rest) = gradient.split_at_mut(h);
         let (at_dv2, at_dv3) = rest.split_at_mut(h);
         let (mut at_dv1, mut at_dv2) = (RowMut::new(simd, at_dv1, h), RowMut::new(simd, at_dv2, h));
-        let NodesMut { v1: at_v1, v2: at_v2, v3: at_v3, vec: at_vec, .. } = &mut self.at_nodes;
-        let (mut at_v1, mut at_v2) =
-            (RowMut::new(simd, at_mut(at_v1, j, h), h), RowMut::new(simd, at_mut(at_v2, j, h), h));
+        let NodesMut { v2: at_v2, scaled: at_scaled, turned: at_turned, .. } = &mut self.at_nodes;
+        let mut at_v2 = RowMut::new(simd, at_mut(at_v2, j, h), h);
         let cross_width = if SO3 { h } else { 0 };
         let mut at_dv3 = RowMut::new(simd, at_dv3, cross_width);
-        let mut at_v3 = RowMut::new(simd, at_mut(at_v3, j, cross_width), cross_width);
-        let [x, y, z] = at_vec;
-        let mut at_vec = [x, y, z].map(|matrix| RowMut::new(simd, at_mut(matrix, j, h), h));
+        let [x, y, z] = at_scaled;
+        let mut at_scaled = [x, y, z].map(|matrix| RowMut::new(simd, at_mut(matrix, j, h), h));
+        let [x, y, z] = at_turned;
+        let mut at_turned = [x, y, z].map(|matrix| RowMut::new(simd, at_mut(matrix, j, cross_width), cross_width));
         let u = u.map(|c| Lanes::splat(simd, c));
         for k in 0..dv1.len() {
             let g: [Lanes<S>; 3] = std::array::from_fn(|axis| at_sums[axis].at(k));
-            let v: [Lanes<S>; 3] = std::array::from_fn(|axis| vec[axis].at(k));
-            let along_v = g[2].times_plus(v[2], g[1].times_plus(v[1], g[0] * v[0]));
-            let along_u = g[2].times_plus(u[2], g[1].times_plus(u[1], g[0] * u[0]));
-            at_dv1.set(k, along_v.times_plus(v1.at(k), at_dv1.at(k)));
-            at_v1.set(k, along_v.times_plus(dv1.at(k), at_v1.at(k)));
+            let (mut along, mut along_u) = (at_dv1.at(k), g[0] * u[0]);
+            for axis in 0..3 {
+                along = g[axis].times_plus(scaled[axis].at(k), along);
+                at_scaled[axis].set(k, g[axis].times_plus(dv1.at(k), at_scaled[axis].at(k)));
+            }
+            at_dv1.set(k, along);
+            along_u = g[2].times_plus(u[2], g[1].times_plus(u[1], along_u));
             at_dv2.set(k, along_u.times_plus(v2.at(k), at_dv2.at(k)));
             at_v2.set(k, along_u.times_plus(dv2.at(k), at_v2.at(k)));
-            let factor = v1.at(k) * dv1.at(k);
-            for axis in 0..3 {
-                at_vec[axis].set(k, g[axis].times_plus(factor, at_vec[axis].at(k)));
-            }
             if SO3 {
-                let factor = v3.at(k) * dv3.at(k);
-                let mut triple = Lanes::splat(simd, 0.0);
+                let mut triple = at_dv3.at(k);
                 for axis in 0..3 {
                     let (next, last) = ((axis + 1) % 3, (axis + 2) % 3);
                     // The component of g × u: ⟨g, u × V⟩ = ⟨V, g × u⟩.
-                    let turned = g[next] * u[last] - g[last] * u[next];
-                    triple = turned.times_plus(v[axis], triple);
-                    at_vec[axis].set(k, turned.times_plus(factor, at_vec[axis].at(k)));
+                    let across = g[next] * u[last] - g[last] * u[next];
+                    triple = across.times_plus(turned[axis].at(k), triple);
+                    at_turned[axis].set(k, across.times_plus(dv3.at(k), at_turned[axis].at(k)));
                 }
-                at_dv3.set(k, triple.times_plus(v3.at(k), at_dv3.at(k)));
-                at_v3.set(k, triple.times_plus(dv3.at(k), at_v3.at(k)));
+                at_dv3.set(k, triple);
             }
         }
     }

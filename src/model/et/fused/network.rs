@@ -6,10 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::DType;
 
 use super::context::Context;
+use super::head::{self, HeadBack};
+use super::layer::LayerForward;
 use super::layer_back::LayerBack;
+use super::stem::{self, StemBack};
 use super::tape::{AtEmbedded, Scratch, State, Tape};
 use super::weights::{FilterMap, Gradients, Weights};
-use super::{head, layer, stem};
 use crate::diffusion::{Denoiser, Input, Ready, Recording};
 use crate::geometry::{Clouds, Point};
 use crate::model::engine::{Buffer, LANES, Products, Store};
@@ -171,7 +173,8 @@ impl FusedDenoiser<'_> {
                 false => (&after[0], &mut before[place(l + 1)]),
             };
             let tape = &mut layers[if keep { l } else { 0 }];
-            layer::forward(layer, context, embedded, self.matrix(l), state, next, tape, scratch);
+            let (matrix, first) = self.matrix(l);
+            LayerForward { layer, context, embedded, matrix, first }.run(state, next, tape, scratch);
         }
         head::forward(&blueprint.head, context, &states[place(depth)], head_tape, scratch);
     }
@@ -211,12 +214,13 @@ impl FusedRecording<'_> {
         let mut unit = |work: &mut dyn FnMut(&mut Gradients<'_>)| {
             let Some(range) = units.next() else { return Ok(()) };
             let numbers = &mut gradient[range.clone()];
-            work(&mut Gradients::new(&blueprint.layout, range, numbers));
+            work(&mut Gradients::new(&blueprint.layout, range, numbers, store));
             if last { ready(range.clone(), numbers) } else { Ok(()) }
         };
         unit(&mut |gradients| {
-            let state = &states[blueprint.layers.len()];
-            head::backward(&blueprint.head, context, state, head_tape, at_vectors, at, gradients, store, scratch);
+            let (head, state, tape, scratch) =
+                (&blueprint.head, &states[blueprint.layers.len()], &*head_tape, &mut *scratch);
+            HeadBack { head, context, state, tape, gradients, scratch }.run(at_vectors, at);
         })?;
         at_embedded.atoms.zeros(n * blueprint.config.hidden);
         at_embedded.radial.zeros(plan.pairs.len() * stem_tape.radial.stride);
@@ -225,25 +229,14 @@ impl FusedRecording<'_> {
             unit(&mut |gradients| {
                 let (embedded, state, tape) = (stem_tape.embedded(), &states[l], &layers[l]);
                 let (at_embedded, scratch) = (&mut *at_embedded, &mut *scratch);
-                LayerBack {
-                    layer,
-                    context,
-                    embedded,
-                    matrix,
-                    first,
-                    state,
-                    tape,
-                    gradients,
-                    store,
-                    at_embedded,
-                    scratch,
-                }
-                .run(at);
+                LayerBack { layer, context, embedded, matrix, first, state, tape, gradients, at_embedded, scratch }
+                    .run(at);
             })?;
         }
         unit(&mut |gradients| {
-            let (stem, matrix) = (&blueprint.stem, &denoiser.packed.neighbours);
-            stem::backward(stem, context, matrix, stem_tape, &at.x, at_embedded, gradients, store, scratch);
+            let (stem, matrix, tape) = (&blueprint.stem, &*denoiser.packed.neighbours, &*stem_tape);
+            let (at_embedded, scratch) = (&mut *at_embedded, &mut *scratch);
+            StemBack { stem, context, matrix, tape, gradients, at_embedded, scratch }.run(&at.x);
         })
     }
 }

@@ -7,8 +7,7 @@ use pulp::{Simd, WithSimd};
 use super::context::{Context, Embedded, at_bias, norm_back};
 use super::plan::{Pair, Plan};
 use super::tape::{AtEmbedded, Scratch};
-use super::weights::Gradients;
-use crate::data::NUM_FEATURES;
+use super::weights::{Gradients, Weights};
 use crate::model::engine::{
     Band, Buffer, LANES, Lanes, Matrix, Row, RowMut, Store, add_bias, add_bias_silu, dispatch, layer_norm, silu_back,
 };
@@ -140,100 +139,103 @@ pub(super) fn forward(
     add_bias(&mut tape.atoms, w.get(second.bias));
 }
 
-/// The gradients at the stem's parameters, given those at x and at what all layers shared.
-#[expect(clippy::too_many_arguments)]
-pub(super) fn backward(
-    stem: &Stem,
-    context: Context<'_>,
-    matrix: &[f32],
-    tape: &StemTape,
-    at_x: &[f32],
-    at_embedded: &mut AtEmbedded,
-    gradients: &mut Gradients<'_>,
-    store: Store,
-    scratch: &mut Scratch,
-) {
-    let (plan, h, w) = (context.plan, context.config.hidden, context.weights);
-    let n = plan.len();
-    if store == Store::Replace {
-        for index in [stem.element, stem.neighbour_element, stem.means, stem.betas] {
-            gradients.get(index).fill(0.0);
-        }
-    }
-    let [first, second] = &stem.features;
-    context.at_weight(&at_embedded.atoms, &tape.normed, h, gradients.get(second.weight), store);
-    at_bias(&at_embedded.atoms, gradients.get(second.bias), store);
-    let d = scratch.natural.resize(n * h);
-    context.linear_back(&at_embedded.atoms, w.get(second.weight), h, d, Store::Replace);
-    let norm = &stem.features_norm;
-    norm_back(d, &tape.normal, &tape.scale, w.get(norm.weight), gradients.norm(norm), store);
-    silu_back(d, &tape.before, h);
-    context.at_weight(d, &plan.features, h, gradients.get(first.weight), store);
-    at_bias(d, gradients.get(first.bias), store);
-    debug_assert_eq!(gradients.get(first.weight).len(), h * NUM_FEATURES);
-
-    let at_combine = gradients.get(stem.combine.weight);
-    let (products, g) = (context.products, Matrix::new(at_x, h));
-    products.multiply(at_combine, 2 * h, store, g.t(), Matrix::new(&tape.elements, h));
-    products.multiply(&mut at_combine[h..], 2 * h, store, g.t(), Matrix::new(&tape.neighbours, h));
-    at_bias(at_x, gradients.get(stem.combine.bias), store);
-    let combine = Matrix::new(w.get(stem.combine.weight), 2 * h);
-    let at_elements = scratch.natural.resize(n * h);
-    products.multiply(at_elements, h, Store::Replace, g, combine.columns(0..h));
-    let table = gradients.get(stem.element);
-    for (row, &z) in at_elements.chunks_exact(h).zip(&plan.elements) {
-        table[z * h..][..h].iter_mut().zip(row).for_each(|(slot, g)| *slot += g);
-    }
-    let at_neighbours = scratch.natural.resize(n * h);
-    products.multiply(at_neighbours, h, Store::Replace, g, combine.columns(h..2 * h));
-    neighbours_back(stem, context, matrix, tape, at_embedded, gradients, store, scratch);
-
-    let [at_means, at_betas] = gradients.two(stem.means, stem.betas);
-    let parameters = (w.get(stem.means), w.get(stem.betas));
-    tape.radial.back(plan, &at_embedded.radial, parameters, [at_means, at_betas]);
+/// The stem on the way back.
+pub(super) struct StemBack<'a, 'g> {
+    pub(super) stem: &'a Stem,
+    pub(super) context: Context<'a>,
+    /// The packed filter of the neighbours.
+    pub(super) matrix: &'a [f32],
+    pub(super) tape: &'a StemTape,
+    pub(super) gradients: &'a mut Gradients<'g>,
+    pub(super) at_embedded: &'a mut AtEmbedded,
+    pub(super) scratch: &'a mut Scratch,
 }
 
-/// Back through the sums over neighbours, whose gradient is in `scratch.natural`.
-#[expect(clippy::too_many_arguments)]
-fn neighbours_back(
-    stem: &Stem,
-    context: Context<'_>,
-    matrix: &[f32],
-    tape: &StemTape,
-    at_embedded: &mut AtEmbedded,
-    gradients: &mut Gradients<'_>,
-    store: Store,
-    scratch: &mut Scratch,
-) {
-    let (plan, h, k) = (context.plan, context.config.hidden, context.config.rbf);
-    let at_matrix = scratch.at_filters.zeros((k + 2) * h);
-    let (at_weights, rest) = at_matrix.split_at_mut(k * h);
-    let (at_kind, at_bias) = rest.split_at_mut(h);
-    for (index, tile) in plan.tiles.iter().enumerate() {
-        context.radial_part(&tape.radial, index, matrix, h, &mut scratch.filters);
-        dispatch(ListenBack {
-            look: Look::new(context, stem, matrix, &plan.pairs[tile.pairs.clone()]),
-            filters: &mut scratch.filters,
-            at_neighbours: &scratch.natural,
-            at_elements: gradients.get(stem.neighbour_element),
-            at_bias,
-            at_kind,
-        });
-        let (filters, at_radial) = (&scratch.filters, &mut at_embedded.radial);
-        context.radial_back(&tape.radial, index, (matrix, h), filters, at_weights, at_radial);
-    }
-    let [weight, bias] = gradients.two(stem.neighbour_filter.weight, stem.neighbour_filter.bias);
-    let put = |slot: &mut f32, number: f32| *slot = if store == Store::Add { *slot + number } else { number };
-    for column in 0..h {
-        for (row, slot) in weight[column * (k + 1)..][..k + 1].iter_mut().enumerate() {
-            put(slot, at_matrix[row * h + column]);
+impl StemBack<'_, '_> {
+    /// The gradients at the stem's parameters, given those at x and (in `at_embedded`) at what all layers shared.
+    pub(super) fn run(mut self, at_x: &[f32]) {
+        let Self { stem, context, tape, .. } = self;
+        if self.gradients.store == Store::Replace {
+            for index in [stem.element, stem.neighbour_element, stem.means, stem.betas] {
+                self.gradients.get(index).fill(0.0);
+            }
         }
-        put(&mut bias[column], at_matrix[(k + 1) * h + column]);
+        self.features_back();
+        self.combine_back(at_x);
+        self.neighbours_back();
+        let [at_means, at_betas] = self.gradients.two(stem.means, stem.betas);
+        let parameters = (context.weights.get(stem.means), context.weights.get(stem.betas));
+        tape.radial.back(context.plan, &self.at_embedded.radial, parameters, [at_means, at_betas]);
+    }
+
+    /// Back through the embedding of the atom features.
+    fn features_back(&mut self) {
+        let Self { stem, context, tape, ref mut gradients, ref at_embedded, ref mut scratch, .. } = *self;
+        let (plan, h, w, store) = (context.plan, context.config.hidden, context.weights, gradients.store);
+        let [first, second] = &stem.features;
+        context.at_weight(&at_embedded.atoms, &tape.normed, h, gradients.get(second.weight), store);
+        at_bias(&at_embedded.atoms, gradients.get(second.bias), store);
+        let d = scratch.natural.resize(plan.len() * h);
+        context.linear_back(&at_embedded.atoms, w.get(second.weight), h, d, Store::Replace);
+        let norm = &stem.features_norm;
+        norm_back(d, &tape.normal, &tape.scale, w.get(norm.weight), gradients.norm(norm), store);
+        silu_back(d, &tape.before, h);
+        context.at_weight(d, &plan.features, h, gradients.get(first.weight), store);
+        at_bias(d, gradients.get(first.bias), store);
+    }
+
+    /// Back through the combination of elements and neighbours; the gradient at the latter into `scratch.natural`.
+    fn combine_back(&mut self, at_x: &[f32]) {
+        let Self { stem, context, tape, ref mut gradients, ref mut scratch, .. } = *self;
+        let (plan, h, store, products) = (context.plan, context.config.hidden, gradients.store, context.products);
+        let g = Matrix::new(at_x, h);
+        let at_combine = gradients.get(stem.combine.weight);
+        products.multiply(at_combine, 2 * h, store, g.t(), Matrix::new(&tape.elements, h));
+        products.multiply(&mut at_combine[h..], 2 * h, store, g.t(), Matrix::new(&tape.neighbours, h));
+        at_bias(at_x, gradients.get(stem.combine.bias), store);
+        let combine = Matrix::new(context.weights.get(stem.combine.weight), 2 * h);
+        let at_elements = scratch.natural.resize(plan.len() * h);
+        products.multiply(at_elements, h, Store::Replace, g, combine.columns(0..h));
+        let table = gradients.get(stem.element);
+        for (row, &z) in at_elements.chunks_exact(h).zip(&plan.elements) {
+            table[z * h..][..h].iter_mut().zip(row).for_each(|(slot, g)| *slot += g);
+        }
+        products.multiply(at_elements, h, Store::Replace, g, combine.columns(h..2 * h));
+    }
+
+    /// Back through the sums over neighbours.
+    fn neighbours_back(&mut self) {
+        let Self { stem, context, matrix, tape, ref mut gradients, ref mut at_embedded, ref mut scratch } = *self;
+        let (plan, h, k, store) = (context.plan, context.config.hidden, context.config.rbf, gradients.store);
+        let at_matrix = scratch.at_filters.zeros((k + 2) * h);
+        let (at_weights, rest) = at_matrix.split_at_mut(k * h);
+        let (at_kind, at_bias) = rest.split_at_mut(h);
+        for (index, tile) in plan.tiles.iter().enumerate() {
+            context.radial_part(&tape.radial, index, matrix, h, &mut scratch.filters);
+            dispatch(ListenBack {
+                look: Look::new(context, stem, matrix, &plan.pairs[tile.pairs.clone()]),
+                filters: &mut scratch.filters,
+                at_neighbours: &scratch.natural,
+                at_elements: gradients.get(stem.neighbour_element),
+                at_bias,
+                at_kind,
+            });
+            let (filters, at_radial) = (&scratch.filters, &mut at_embedded.radial);
+            context.radial_back(&tape.radial, index, (matrix, h), filters, at_weights, at_radial);
+        }
+        let [weight, bias] = gradients.two(stem.neighbour_filter.weight, stem.neighbour_filter.bias);
+        let put = |slot: &mut f32, number: f32| *slot = if store == Store::Add { *slot + number } else { number };
+        for column in 0..h {
+            for (row, slot) in weight[column * (k + 1)..][..k + 1].iter_mut().enumerate() {
+                put(slot, at_matrix[row * h + column]);
+            }
+            put(&mut bias[column], at_matrix[(k + 1) * h + column]);
+        }
     }
 }
 
 /// Writes the packed filter of the neighbours, (K + 2, H).
-pub(super) fn pack(stem: &Stem, weights: super::weights::Weights<'_>, packed: &mut Buffer) {
+pub(super) fn pack(stem: &Stem, weights: Weights<'_>, packed: &mut Buffer) {
     let (weight, bias) = (weights.get(stem.neighbour_filter.weight), weights.get(stem.neighbour_filter.bias));
     let (h, inputs) = (bias.len(), weight.len() / bias.len());
     let matrix = packed.resize((inputs + 1) * h);

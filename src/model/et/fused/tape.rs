@@ -3,7 +3,7 @@
 
 use super::messages::Nodes;
 use super::plan::Plan;
-use super::state::axes;
+use super::state::{axes, axes_mut, scale};
 use super::stem::StemTape;
 use crate::model::engine::Buffer;
 
@@ -51,16 +51,17 @@ pub(super) struct LayerTape {
 }
 
 impl LayerTape {
-    /// What the atoms send, with V of the state before the layer.
-    pub(super) fn nodes<'a>(&'a self, vec: &'a [f32]) -> Nodes<'a> {
+    /// What the atoms send, with V of the state before the layer; `scaled` and `turned` are room for V v1 and V v3.
+    pub(super) fn nodes<'a>(&'a self, vec: &[f32], scaled: &'a mut Buffer, turned: &'a mut Buffer) -> Nodes<'a> {
+        scale(axes(vec), &self.v1, axes_mut(scaled.resize(vec.len())));
+        scale(axes(vec).map(|axis| &axis[..self.v3.len()]), &self.v3, axes_mut(turned.resize(3 * self.v3.len())));
         Nodes {
             query: &self.query,
             key: &self.key,
             scalar: &self.scalar,
-            v1: &self.v1,
             v2: &self.v2,
-            v3: &self.v3,
-            vec: axes(vec),
+            scaled: axes(scaled),
+            turned: axes(turned),
         }
     }
 }
@@ -127,9 +128,15 @@ pub(super) struct Scratch {
     pub(super) at_v1: Buffer,
     pub(super) at_v2: Buffer,
     pub(super) at_v3: Buffer,
+    pub(super) scaled: Buffer,
+    pub(super) turned: Buffer,
+    pub(super) at_scaled: Buffer,
+    pub(super) at_turned: Buffer,
     pub(super) at_mixed: Buffer,
     pub(super) at_filters: Buffer,
     pub(super) at_constants: Buffer,
+    /// The gradient between the blocks of the head.
+    pub(super) between: State,
 }
 
 /// The gradients at what the stem made.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::model::Layout;
-use crate::model::engine::{Buffer, LayerNorm};
+use crate::model::engine::{Buffer, LayerNorm, Store};
 use crate::model::et::EtConfig;
 use crate::model::et::layer::Layer;
 use crate::model::layers::{LayerNorm as NormSpans, Linear};
@@ -30,13 +30,15 @@ impl<'a> Weights<'a> {
 /// The gradients at consecutive parameters: a part of the network that becomes final at once.
 #[derive(Debug)]
 pub(super) struct Gradients<'a> {
+    /// Whether they are added to.
+    pub(super) store: Store,
     first: usize,
     slices: Vec<&'a mut [f32]>,
 }
 
 impl<'a> Gradients<'a> {
     /// Cuts `numbers`, which lie at `range` of the whole buffer, at the borders of the parameters.
-    pub(super) fn new(layout: &Layout, range: &Range<usize>, mut numbers: &'a mut [f32]) -> Self {
+    pub(super) fn new(layout: &Layout, range: &Range<usize>, mut numbers: &'a mut [f32], store: Store) -> Self {
         let first = layout.spans().partition_point(|span| span.range.start < range.start);
         let mut slices = Vec::new();
         for span in layout.spans()[first..].iter().take_while(|span| span.range.end <= range.end) {
@@ -44,7 +46,7 @@ impl<'a> Gradients<'a> {
             slices.push(slice);
             numbers = rest;
         }
-        Gradients { first, slices }
+        Gradients { store, first, slices }
     }
 
     /// The gradient at parameter `index` of the layout.
@@ -124,8 +126,9 @@ impl FilterMap {
     }
 
     /// Writes a layer's gradient, in the form of its matrix, to where its parameters are.
-    pub(super) fn unpack(&self, layer: &Layer, matrix: &[f32], accumulate: bool, gradients: &mut Gradients<'_>) {
-        let put = |slot: &mut f32, number: f32| *slot = if accumulate { *slot + number } else { number };
+    pub(super) fn unpack(&self, layer: &Layer, matrix: &[f32], gradients: &mut Gradients<'_>) {
+        let store = gradients.store;
+        let put = |slot: &mut f32, number: f32| *slot = if store == Store::Add { *slot + number } else { number };
         for column in 0..self.width() {
             let (linear, row) = self.origin(layer, column);
             let target = &mut gradients.get(linear.weight)[row * self.inputs..][..self.inputs];
