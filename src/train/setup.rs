@@ -96,6 +96,9 @@ fn train(world: &dyn Communicator, config: &Config, fresh: bool, allow_config_ch
         run.describe(&config::to_yaml(config)?, &parts.provenance())?;
         Outputs::open(run, config, &parts.summary(config), state.position.step)
     };
+    if let Some(warning) = config.compute.warning().filter(|_| world.rank() == 0) {
+        cli::say(warning);
+    }
     let outputs = vote::consent(world, run.map(open).transpose())?;
     let mut trainer = parts.trainer(world, config, state, stop, outputs)?;
     Ok(match trainer.run()? {

@@ -71,7 +71,7 @@ impl<S: Simd> Lanes<S> {
         self.simd.reduce_sum_f32s(self.numbers)
     }
 
-    /// σ(x) = 1/(1 + e⁻ˣ), to a relative error of about 2e-7 + 1.5e-8 |x| (7e-8 |x| without fused arithmetic).
+    /// σ(x) = 1/(1 + e⁻ˣ), to a relative error of about 2e-7 + 1.5e-8 |x| (8e-8 |x| without fused arithmetic).
     #[inline(always)]
     pub(crate) fn sigmoid(self) -> Self {
         let one = Self::splat(self.simd, 1.0);
@@ -226,7 +226,7 @@ mod tests {
             for (&x, &y) in points.iter().zip(&values) {
                 let expected = exact(f64::from(x));
                 let error = (f64::from(y) - expected).abs() / expected;
-                assert!(error < 2.5e-7 + 7e-8 * f64::from(x.abs()), "at {x}: {error:e}");
+                assert!(error < 2.5e-7 + 8e-8 * f64::from(x.abs()), "at {x}: {error:e}");
             }
         }
     }
