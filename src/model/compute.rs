@@ -62,10 +62,47 @@ pub fn network(config: &EtConfig, compute: ComputeConfig) -> Result<Arc<dyn Netw
 }
 
 impl ComputeConfig {
-    /// What is worth a line to the user: a setting that this machine can only imitate.
-    pub fn warning(self) -> Option<&'static str> {
-        (self.precision == Precision::Bf16 && !bf16_is_fast()).then_some(
-            "compute.precision=bf16: this processor has no bf16 products; they are imitated, slower than f32",
-        )
+    /// What is worth a line to the user: a setting that is slow with this network or on this machine.
+    pub fn warning(self, config: &EtConfig) -> Option<&'static str> {
+        match self {
+            ComputeConfig { precision: Precision::Bf16, .. } if !bf16_is_fast() => {
+                Some("compute.precision=bf16: this processor has no bf16 products; they are imitated, slower than f32")
+            }
+            ComputeConfig { engine: Engine::Auto, .. } if !FusedEtNetwork::supports(config) => Some(
+                "the plain engine computes this network, an order of magnitude slower than the fused one, which needs \
+                 model.hidden to be a multiple of 32 and model.heads to divide 16",
+            ),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> ComputeConfig {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn shapes_and_settings_choose_the_engine() {
+        let (fits, odd) =
+            (EtConfig { layers: 1, ..EtConfig::default() }, EtConfig { hidden: 40, ..EtConfig::default() });
+        let auto = ComputeConfig::default();
+        assert_eq!(auto, told(r#"{"engine": "auto", "precision": "f32"}"#));
+        assert!(auto.warning(&fits).is_none());
+        assert!(auto.warning(&odd).unwrap().contains("multiple of 32"));
+        assert!(network(&odd, auto).is_ok());
+        assert!(network(&odd, told(r#"{"engine": "fused"}"#)).is_err());
+        assert!(network(&fits, told(r#"{"engine": "fused", "precision": "bf16"}"#)).is_ok());
+        for (config, compute) in
+            [(&odd, r#"{"precision": "bf16"}"#), (&fits, r#"{"engine": "plain", "precision": "bf16"}"#)]
+        {
+            let Err(error) = network(config, told(compute)) else { panic!("{compute}") };
+            assert!(error.to_string().contains("bf16"), "{error}");
+        }
+        let slow = told(r#"{"precision": "bf16"}"#).warning(&fits);
+        assert_eq!(slow.is_none(), bf16_is_fast());
     }
 }

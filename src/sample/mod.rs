@@ -68,6 +68,7 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
     let plan = vote::consent(world, Plan::open(Path::new(OsStr::from_bytes(&path)), request))?;
     vote::agree(world, "checkpoints, molecules or options", &plan.digest(request))?;
     if world.rank() == 0 {
+        plan.warning.iter().for_each(cli::say);
         plan.input.skipped.iter().for_each(|reason| cli::say(format_args!("skipped: {reason}")));
     }
     let output = (world.rank() == 0).then(|| Output::create(&request.out, request.overwrite)).transpose();
@@ -113,6 +114,8 @@ struct Plan {
     parameters: Vec<f32>,
     sampler: Sampler,
     weights: String,
+    /// About the engine.
+    warning: Option<&'static str>,
 }
 
 impl Plan {
@@ -128,11 +131,13 @@ impl Plan {
         }
         let config = config::with_overrides(&saved.config, checkpoint.path(), &request.overrides)?;
         let network = model::network(&config.model, config.compute)?;
+        let warning = config.compute.warning(&config.model);
         let parameters = checkpoint.parameters(network.layout())?;
         Ok(Plan {
             input: Input::read(&request.input, config.model.max_z)?,
             sampler: Sampler::new(&config.sampler, &config.diffusion)?,
             weights: weights_sha256(&parameters),
+            warning,
             network,
             parameters,
         })

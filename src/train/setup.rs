@@ -96,7 +96,7 @@ fn train(world: &dyn Communicator, config: &Config, fresh: bool, allow_config_ch
         run.describe(&config::to_yaml(config)?, &parts.provenance())?;
         Outputs::open(run, config, &parts.summary(config), state.position.step)
     };
-    if let Some(warning) = config.compute.warning().filter(|_| world.rank() == 0) {
+    if let Some(warning) = config.compute.warning(&config.model).filter(|_| world.rank() == 0) {
         cli::say(warning);
     }
     let outputs = vote::consent(world, run.map(open).transpose())?;
