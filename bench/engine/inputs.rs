@@ -139,22 +139,22 @@ pub(crate) fn synthetic(config: &DiffusionConfig, count: usize, atoms: usize) ->
     Work::noised(config, Batch { ids: (0..count as u64).collect(), x_1, condition })
 }
 
-/// A walk of bonds of 1.5 Å, drawn back to its beginning so that its radius grows with the cube root of its length;
-/// then a hydrogen 1.1 Å from each atom.
+/// A stiff walk of bonds of 1.5 Å, drawn back to its beginning so that its radius grows with the cube root of its
+/// length; then a hydrogen 1.1 Å from each atom.
 fn folded(id: u64, heavy: usize, atoms: usize) -> Vec<Point> {
-    /// Radius of gyration of 21 heavy atoms, Å.
-    const RADIUS: f64 = 3.6;
+    /// By which share 21 heavy atoms are drawn back at each step: chosen so that the pairs of 42 atoms are about as
+    /// many as the sample's molecules have.
+    const BACK: f64 = 0.05;
     let steps = normal_points::<3>(&mut stream(0, Purpose::SamplePrior, 0, id), atoms);
     let unit = |step: Point| step.map(|c| c / step.iter().map(|c| c * c).sum::<f64>().sqrt());
-    let spread = RADIUS * RADIUS * (heavy as f64 / 21.0).powf(2.0 / 3.0);
-    // A walk x ← a x + s has mean square |s|²/(1 − a²).
-    let keep = (1.0 - 2.25 / spread).max(0.0).sqrt();
+    let keep = 1.0 - BACK * (21.0 / heavy as f64).powf(2.0 / 3.0).min(1.0);
     let mut points: Vec<Point> = Vec::with_capacity(atoms);
-    let mut place = [0.0; 3];
+    let (mut place, mut ahead) = ([0.0; 3], [0.0; 3]);
     for (i, step) in steps.into_iter().map(unit).enumerate() {
         points.push(match i < heavy {
             true => {
-                place = std::array::from_fn(|axis| keep * place[axis] + 1.5 * step[axis]);
+                ahead = unit(std::array::from_fn(|axis| ahead[axis] + 0.7 * step[axis]));
+                place = std::array::from_fn(|axis| keep * place[axis] + 1.5 * ahead[axis]);
                 place
             }
             false => std::array::from_fn(|axis| points[i - heavy][axis] + 1.1 * step[axis]),
