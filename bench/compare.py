@@ -16,6 +16,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import harness
@@ -60,11 +61,11 @@ def entries(extent: Extent, inputs: Path, cores: int, ranks: int) -> list[Entry]
         options = ["--molecules", count, "--batch", batch, "--passes", 1, "--seconds", extent.seconds]
         place = f"{ranks} ranks" if ranks > 1 else f"{threads} threads"
         label = f"PyTorch {mode}, {place}" + (", freed memory kept" if memory == "kept" else "")
-        return Entry(task, recipe, dtype, label, lambda: harness.pytorch(words, options))
+        return Entry(task, recipe, dtype, label, partial(harness.pytorch, words, options))
 
     def train(recipe: str, dtype: str, ranks: int) -> Entry:
         place = f"{ranks} ranks" if ranks > 1 else f"{cores} threads"
-        run = lambda: harness.train(recipe, dtype, 8, extent.steps, ranks)
+        run = partial(harness.train, recipe, dtype, 8, extent.steps, ranks)
         return Entry("train", recipe, dtype, f"qsd-train, {place}", run)
 
     def engine(task: str, recipe: str, dtype: str, name: str, threads: int) -> Entry:
@@ -82,7 +83,7 @@ def entries(extent: Extent, inputs: Path, cores: int, ranks: int) -> list[Entry]
         }
         words = "qsd" if name == "fused" else "qsd plain"
         label = f"{words} engine, {threads} thread" + ("s" if threads > 1 else "")
-        return Entry(task, recipe, dtype, label, lambda: harness.engine(**options))
+        return Entry(task, recipe, dtype, label, partial(harness.engine, **options))
 
     chosen = [
         torch("train", "drugs-o3", "f32", "eager", cores, 1, "default"),

@@ -15,6 +15,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import harness
@@ -29,17 +30,15 @@ def runs(quick: bool, dtype: str, mpi: bool) -> list[tuple[str, str, Callable[[]
     chosen: list[tuple[str, str, Callable[[], dict]]] = []
     layouts = [(8, 1), (8, 2), (16, 2)] if mpi else [(8, 1)]
     for batch, ranks in layouts:
-        run = lambda batch=batch, ranks=ranks: harness.train("drugs-o3", dtype, batch, steps, ranks, threads=1)
+        run = partial(harness.train, "drugs-o3", dtype, batch, steps, ranks, threads=1)
         chosen.append(("processes", f"{ranks} of 1 thread, global batch {batch}", run))
     for batch in BATCHES:
         total = max(8, batch) if quick else 64
-        run = lambda batch=batch, total=total: harness.engine(
-            precision=dtype, molecules=batch, total=total, seconds=seconds
-        )
+        run = partial(harness.engine, precision=dtype, molecules=batch, total=total, seconds=seconds)
         chosen.append(("batch", str(batch), run))
     for size in SIZES:
         total = 8 if quick else 32
-        run = lambda size=size, total=total: harness.engine(precision=dtype, size=size, total=total, seconds=seconds)
+        run = partial(harness.engine, precision=dtype, size=size, total=total, seconds=seconds)
         chosen.append(("size", str(size), run))
     return chosen
 
@@ -86,7 +85,8 @@ def tables(records: list[dict]) -> str:
     return "\n\n".join(parts)
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -94,7 +94,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=harness.BIN.parent / "bench", help="folder for scaling.jsonl")
     parser.add_argument("--table", type=Path, help="only print the tables of such a file")
     parser.add_argument("--no-build", action="store_true", help="the programs are built already")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
     if options.table:
         print(tables(harness.read(options.table)))
         return 0

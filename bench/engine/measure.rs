@@ -143,6 +143,7 @@ impl Bench<'_> {
                 let recording = denoiser.record(input)?;
                 let scale = 1.0 / work.len() as f64;
                 let evaluation = evaluate(&self.config.diffusion, &work.draw, recording.prediction(), scale);
+                check(evaluation.loss.iter().all(|loss| loss.is_finite()))?;
                 split.forward = cpu_seconds(libc::CLOCK_THREAD_CPUTIME_ID) - start;
                 recording.backward(&evaluation.gradient, gradient, &mut |_, _| Ok(()))?;
             }
@@ -166,7 +167,7 @@ impl Bench<'_> {
             let prediction = denoiser.predict(Input { x_t: &x, t: &t, condition: &work.condition })?;
             x = sampler.step(index, &x, &prediction, None);
         }
-        Ok(())
+        check(x.points().as_flattened().iter().all(|c| c.is_finite()))
     }
 
     /// How far the largest batch drives the peak of the resident memory beyond that of one molecule per thread, per
@@ -191,6 +192,11 @@ impl Bench<'_> {
         self.batch(shards)?;
         Ok(reset.ok().map(|()| process::memory().1 as f64))
     }
+}
+
+/// What is not a number is fast and worth nothing.
+fn check(finite: bool) -> Result<()> {
+    if finite { Ok(()) } else { Err(Error::NonFinite("the network's result is not a number".into())) }
 }
 
 /// The middle one.
