@@ -64,8 +64,8 @@ def configurations(base: Settings) -> list[Settings]:
             chosen.append(replace(here, threads=threads, ranks=ranks, mode=mode))
         chosen.append(replace(here, threads=1, mode="eager", dtype="bf16"))
         chosen.append(replace(here, threads=1, ranks=2, mode="compile", dtype="bf16"))
-        for mode in ["eager", "compile"]:
-            chosen.append(replace(here, threads=1, ranks=2, mode=mode, memory="kept"))
+        for mode, dtype in itertools.product(["eager", "compile"], ["f32", "bf16"]):
+            chosen.append(replace(here, threads=1, ranks=2, mode=mode, dtype=dtype, memory="kept"))
     return chosen
 
 
