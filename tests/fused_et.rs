@@ -43,6 +43,20 @@ impl Sample {
         Sample { x_t, t, condition }
     }
 
+    /// One of the molecules.
+    fn only(&self, b: usize) -> Sample {
+        let (range, whole) = (self.x_t.range(b), &self.condition);
+        let mine = |bond: &&[u32; 2]| range.contains(&(bond[0] as usize));
+        let condition = Condition {
+            offsets: vec![0, range.len()],
+            atomic_numbers: whole.atomic_numbers[range.clone()].to_vec(),
+            features: whole.features[range.clone()].to_vec(),
+            bonds: whole.bonds.iter().filter(mine).map(|bond| bond.map(|atom| atom - range.start as u32)).collect(),
+            stereo_centres: Vec::new(),
+        };
+        Sample { x_t: Clouds::from_clouds([self.x_t.cloud(b)]), t: vec![self.t[b]], condition }
+    }
+
     /// Chains of these lengths that wander at random, with rings closed where they meet.
     fn wandering(lengths: &[usize], seed: u64) -> Sample {
         let (mut bonds, mut first) = (Vec::new(), 0);
@@ -143,7 +157,11 @@ fn kinds() -> [(&'static str, EtConfig); 4] {
 #[test]
 fn wandering_molecules_of_every_size() {
     for (index, (name, config)) in kinds().into_iter().enumerate() {
-        for lengths in [&[1usize, 2, 3][..], &[5, 1, 17, 9], &[30, 45, 60], &[120], &[200, 33]] {
+        // The last are more than one chunk.
+        for lengths in [&[1usize, 2, 3][..], &[5, 1, 17, 9], &[30, 45, 60], &[120], &[0, 200, 80, 1, 33]] {
+            // Two layers are enough for the largest, which the plain network is slow at.
+            let layers = if lengths.iter().sum::<usize>() < 100 { config.layers } else { 2 };
+            let config = EtConfig { layers, ..config.clone() };
             let sample = Sample::wandering(lengths, index as u64);
             check(&format!("{name}, {lengths:?} atoms"), &config, &sample, index as u64);
         }
@@ -156,6 +174,8 @@ fn awkward_molecules() {
     let flat: Vec<Point> = (0..9).map(|i| [1.3 * (i % 3) as f64, 1.2 * (i / 3) as f64, 0.0]).collect();
     let apart: Vec<Point> = vec![[0.0; 3], [1.2, 0.1, 0.3], [30.0, 0.0, 0.0], [31.0, 0.4, 0.0], [60.0, 9.0, 1.0]];
     let stretched: Vec<Point> = vec![[0.0; 3], [5.0, 0.2, 0.1], [2.0, 8.0, -3.0], [14.0, 8.0, 1.0]];
+    let bent: Vec<Point> = vec![[0.0; 3], [1.4, 0.1, 0.2], [1.9, 1.3, -0.4], [3.1, 1.5, 0.8]];
+    let close: Vec<Point> = vec![[0.0; 3], [0.03, -0.02, 0.01], [0.05, 0.04, 0.0], [1.2, 0.3, 0.7]];
     let chain = |n: u32| (1..n).map(|i| [i - 1, i]).collect::<Vec<_>>();
     let samples = [
         ("collinear", Sample::new(std::slice::from_ref(&line), chain(8), 1)),
@@ -167,6 +187,8 @@ fn awkward_molecules() {
             Sample::new(&[vec![[1.0; 3]], vec![], vec![[0.0; 3]], line], chain(1), 5),
         ),
         ("bonds in another order", Sample::new(&[flat, apart], vec![[11, 12], [4, 3], [9, 10], [0, 1]], 6)),
+        ("bonds listed twice", Sample::new(&[bent.clone()], vec![[0, 1], [1, 0], [1, 2], [1, 2], [2, 1]], 7)),
+        ("atoms that nearly meet", Sample::new(&[close, bent], vec![[0, 1], [4, 5]], 8)),
     ];
     for (index, (kind, config)) in kinds().into_iter().enumerate() {
         for (name, sample) in &samples {
@@ -246,6 +268,28 @@ fn bits_do_not_depend_on_history_or_company() {
             });
         }
     });
+}
+
+/// A molecule is computed alike alone, among others, and in another chunk: samples do not depend on the batch.
+#[test]
+fn bits_of_a_molecule_do_not_depend_on_the_batch() {
+    let full = EtConfig { layers: 2, ..EtConfig::default() };
+    for (_, config) in kinds().into_iter().chain([("full width", full)]) {
+        let network = FusedEtNetwork::new(config, Precision::F32).unwrap();
+        let parameters = parameters(&network, 4);
+        let denoiser = network.denoiser(&parameters).unwrap();
+        let bits = |sample: &Sample| {
+            let v = denoiser.predict(sample.input()).unwrap();
+            let cloud = |b| v.cloud(b).as_flattened().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            (0..v.len()).map(cloud).collect::<Vec<_>>()
+        };
+        let lengths = [9, 1, 3, 2, 47, 1, 120, 8, 100, 4, 5];
+        let batch = Sample::wandering(&lengths, 5);
+        let together = bits(&batch);
+        for (b, together) in together.iter().enumerate() {
+            assert!(bits(&batch.only(b))[0] == *together, "molecule {b} of {} atoms", lengths[b]);
+        }
+    }
 }
 
 #[test]

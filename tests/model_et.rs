@@ -9,9 +9,10 @@ use qsd::Error;
 use qsd::data::Condition;
 use qsd::diffusion::{Denoiser, Input, Recording};
 use qsd::geometry::{Clouds, Point};
-use qsd::model::Network;
+use qsd::model::et::fused::FusedEtNetwork;
 use qsd::model::et::{EtConfig, EtDenoiser, EtNetwork};
 use qsd::model::graph::GraphRule;
+use qsd::model::{Network, Precision};
 
 fn transform(clouds: &Clouds, f: impl Fn(Vector3<f64>) -> Vector3<f64>) -> Clouds {
     clouds.with_points(clouds.points().iter().map(|&x| f(x.into()).into()).collect())
@@ -240,13 +241,15 @@ fn carbons(molecules: &[&[Point]], bonds: &[[u32; 2]]) -> (Clouds, Condition) {
     (x_t, condition)
 }
 
-/// Prediction and gradient of ½|v|² in f32.
-fn walk(recipe: &str, x_t: &Clouds, t: &[f64], condition: &Condition) -> (Clouds, Vec<f32>) {
-    let case = Case::load(recipe);
-    let network = case.network(DType::F32);
-    let parameters = case.parameters();
-    let denoiser = network.bind(&parameters).unwrap();
-    let input = Input { x_t, t, condition };
+/// Both implementations in f32.
+fn networks(case: &Case) -> [Box<dyn Network>; 2] {
+    let fused = FusedEtNetwork::new(case.config.clone(), Precision::F32).unwrap();
+    [Box::new(case.network(DType::F32)), Box::new(fused)]
+}
+
+/// Prediction and gradient of ½|v|².
+fn walk(network: &dyn Network, parameters: &[f32], input: Input<'_>) -> (Clouds, Vec<f32>) {
+    let denoiser = network.bind(parameters).unwrap();
     let recording = denoiser.record(input).unwrap();
     let v = recording.prediction().clone();
     let bits = |v: &Clouds| flat(v).iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -259,10 +262,13 @@ fn walk(recipe: &str, x_t: &Clouds, t: &[f64], condition: &Condition) -> (Clouds
 /// That prediction and gradient of these carbons are finite, whatever the recipe.
 fn check_finite(name: &str, molecules: &[&[Point]], bonds: &[[u32; 2]]) {
     for recipe in RECIPES {
-        let (x_t, condition) = carbons(molecules, bonds);
-        let (v, gradient) = walk(recipe, &x_t, &vec![0.3; molecules.len()], &condition);
-        assert!(flat(&v).iter().all(|v| v.is_finite()), "{recipe}, {name}");
-        assert!(gradient.iter().all(|g| g.is_finite()), "{recipe}, {name}");
+        let (case, (x_t, condition)) = (Case::load(recipe), carbons(molecules, bonds));
+        for network in networks(&case) {
+            let input = Input { x_t: &x_t, t: &vec![0.3; molecules.len()], condition: &condition };
+            let (v, gradient) = walk(&*network, &case.parameters(), input);
+            assert!(flat(&v).iter().all(|v| v.is_finite()), "{recipe}, {name}");
+            assert!(gradient.iter().all(|g| g.is_finite()), "{recipe}, {name}");
+        }
     }
 }
 
@@ -276,49 +282,67 @@ fn awkward_molecules_have_finite_predictions_and_gradients() {
     check_finite("collinear", &[&line], &[[0, 1], [1, 2]]);
     check_finite("coincident", &[&[[0.5; 3]; 3]], &[[0, 1]]);
     check_finite("disconnected", &[&far, &line[..1]], &[[0, 1], [2, 3]]);
+    let long: Vec<Point> = (0..300).map(|i| [1.3 * i as f64, (i % 2) as f64, 0.0]).collect();
+    check_finite("a long one after an empty one", &[&[], &long], &[[0, 1]]);
+    check_finite("many single atoms", &vec![&line[..1]; 700], &[]);
 }
 
 #[test]
 fn what_is_not_finite_neither_panics_nor_passes_unseen() {
     for bad in [f64::NAN, f64::INFINITY, 1e300] {
         let (x_t, condition) = carbons(&[&[[bad, 0.0, 0.0], [1.0, 0.3, 0.0], [0.0, 1.0, 1.0]]], &[[0, 1], [1, 2]]);
-        let (v, _) = walk("drugs-so3", &x_t, &[0.5], &condition);
-        assert!(flat(&v).iter().any(|v| !v.is_finite()), "{bad}");
+        let case = Case::load("drugs-so3");
+        for network in networks(&case) {
+            let input = Input { x_t: &x_t, t: &[0.5], condition: &condition };
+            let (v, _) = walk(&*network, &case.parameters(), input);
+            assert!(flat(&v).iter().any(|v| !v.is_finite()), "{bad}");
+        }
     }
 }
 
 #[test]
 fn inputs_that_do_not_fit_are_refused() {
     let case = Case::load("drugs-o3");
-    let denoiser = case.denoiser(DType::F32);
-    let refusal = |t: &[f64], condition: &Condition| {
-        let error = denoiser.predict(Input { x_t: &case.x_t, t, condition }).unwrap_err();
-        assert!(matches!(error, Error::Data(_)));
-        error.to_string()
-    };
-    let spoilt = |spoil: fn(&mut Condition)| {
-        let mut condition = case.condition.clone();
-        spoil(&mut condition);
-        refusal(&case.t, &condition)
-    };
-    assert!(refusal(&case.t[1..], &case.condition).contains("3 times, but 4 expected"));
-    assert!(spoilt(|c| c.atomic_numbers[5] = 100).contains("atom 5 has atomic number 100"));
-    assert!(spoilt(|c| c.bonds[0] = [0, 84]).contains("bond 0 joins atoms 0 and 84"));
-    assert!(spoilt(|c| c.bonds[3] = [2, 2]).contains("bond 3"));
-    assert!(spoilt(|c| c.bonds[3] = [2, 85]).contains("bond 3"));
-    assert!(spoilt(|c| c.offsets[1] += 1).contains("divided differently"));
-    assert!(spoilt(|c| c.features.truncate(84)).contains("84 feature rows"));
-    let (nothing, condition) = carbons(&[], &[]);
-    assert!(denoiser.predict(Input { x_t: &nothing, t: &[], condition: &condition }).is_err());
-    assert!(matches!(case.network(DType::F32).denoiser(&[0.0]), Err(Error::Checkpoint(_))));
+    let parameters = case.parameters();
+    for network in networks(&case) {
+        let denoiser = network.bind(&parameters).unwrap();
+        let refusal = |t: &[f64], condition: &Condition| {
+            let input = Input { x_t: &case.x_t, t, condition };
+            let Err(error) = denoiser.record(input) else { panic!("recorded") };
+            assert_eq!(denoiser.predict(input).unwrap_err().to_string(), error.to_string());
+            assert!(matches!(error, Error::Data(_)));
+            error.to_string()
+        };
+        let spoilt = |spoil: fn(&mut Condition)| {
+            let mut condition = case.condition.clone();
+            spoil(&mut condition);
+            refusal(&case.t, &condition)
+        };
+        assert!(refusal(&case.t[1..], &case.condition).contains("3 times, but 4 expected"));
+        assert!(spoilt(|c| c.atomic_numbers[5] = 100).contains("atom 5 has atomic number 100"));
+        assert!(spoilt(|c| c.bonds[0] = [0, 84]).contains("bond 0 joins atoms 0 and 84"));
+        assert!(spoilt(|c| c.bonds[3] = [2, 2]).contains("bond 3"));
+        assert!(spoilt(|c| c.bonds[3] = [2, 85]).contains("bond 3"));
+        assert!(spoilt(|c| c.offsets[1] += 1).contains("divided differently"));
+        assert!(spoilt(|c| c.features.truncate(84)).contains("84 feature rows"));
+        for molecules in [&[][..], &[&[][..], &[]]] {
+            let (nothing, condition) = carbons(molecules, &[]);
+            let t = vec![0.5; molecules.len()];
+            assert!(denoiser.predict(Input { x_t: &nothing, t: &t, condition: &condition }).is_err());
+        }
+        assert!(matches!(network.bind(&[0.0]).map(|_| ()), Err(Error::Checkpoint(_))));
+    }
     assert!(matches!(EtNetwork::new(EtConfig::default(), DType::BF16), Err(Error::Config(_))));
     // Such as a forged checkpoint could state. The last is within each key's own limit.
     for config in [
+        EtConfig { hidden: 0, ..EtConfig::default() },
+        EtConfig { heads: 0, ..EtConfig::default() },
         EtConfig { hidden: 1 << 62, ..EtConfig::default() },
         EtConfig { layers: 1 << 40, ..EtConfig::default() },
         EtConfig { hidden: 16384, layers: 1024, ..EtConfig::default() },
     ] {
-        assert!(matches!(EtNetwork::new(config, DType::F32), Err(Error::Config(_))));
+        assert!(matches!(EtNetwork::new(config.clone(), DType::F32), Err(Error::Config(_))));
+        assert!(matches!(FusedEtNetwork::new(config, Precision::F32), Err(Error::Config(_))));
     }
 }
 
@@ -326,9 +350,18 @@ fn inputs_that_do_not_fit_are_refused() {
 #[test]
 fn each_unit_is_handed_on_once_it_is_final() {
     let case = Case::load("drugs-so3");
-    let network = case.network(DType::F32);
-    let (x_t, units) = (&case.x_t, network.units());
-    let layers = case.config.layers;
+    // More than one chunk of the fused engine.
+    let long: Vec<Point> = (0..130).map(|i| [0.9 * i as f64, (i % 3) as f64, 0.0]).collect();
+    let (x_t, condition) = carbons(&[&long, &long[..3], &long], &[[0, 1]]);
+    let input = Input { x_t: &x_t, t: &[0.2, 0.9, 0.4], condition: &condition };
+    for network in networks(&case) {
+        check_units(&*network, &case, case.input());
+        check_units(&*network, &case, input);
+    }
+}
+
+fn check_units(network: &dyn Network, case: &Case, input: Input<'_>) {
+    let (units, layers) = (network.units(), case.config.layers);
     assert_eq!(units.len(), layers + 2);
     let bounds: Vec<usize> = units.iter().rev().map(|unit| unit.start).chain([network.layout().len()]).collect();
     assert!(bounds[0] == 0 && units.iter().rev().zip(bounds.windows(2)).all(|(unit, b)| *unit == (b[0]..b[1])));
@@ -345,11 +378,11 @@ fn each_unit_is_handed_on_once_it_is_final() {
         assert!(unit.start <= span.range.start && span.range.end <= unit.end, "{}", span.name);
     }
 
-    let expected = walk("drugs-so3", x_t, &case.t, &case.condition).1;
     let parameters = case.parameters();
+    let expected = walk(network, &parameters, input).1;
     let denoiser = network.bind(&parameters).unwrap();
     let record = || {
-        let recording = denoiser.record(case.input()).unwrap();
+        let recording = denoiser.record(input).unwrap();
         let at_v = recording.prediction().clone();
         (recording, at_v)
     };

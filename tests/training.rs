@@ -215,6 +215,47 @@ fn the_loss_falls() {
     assert!(losses[5] < 0.8 * losses[0], "{losses:?}");
 }
 
+/// The loss's curve is the same whatever computes it: to rounding in f32, to a few per cent with bf16 products.
+#[test]
+fn engines_and_precisions_learn_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let curve = |name: &str, compute: &str| {
+        let path = folder.path().join(name);
+        let length = ["train.steps=60", "schedule.cycle=60", "schedule.peak=3e-3"];
+        train(0, &path, &[&length[..], &["clip.kind=none", "log.every=1", compute]].concat()).success();
+        losses(&path).into_iter().map(|(_, loss)| loss).collect::<Vec<f64>>()
+    };
+    let plain = curve("plain", "compute.engine=plain");
+    assert_eq!(plain.len(), 60);
+    let distances = |other: Vec<f64>| plain.iter().zip(other).map(|(a, b)| (a - b).abs() / a).collect::<Vec<f64>>();
+    let largest = |distances: &[f64]| distances.iter().copied().fold(0.0, f64::max);
+    let fused = distances(curve("fused", "compute.engine=fused"));
+    let bf16 = distances(curve("bf16", "compute.precision=bf16"));
+    println!("| 60 steps of training, fused against plain: loss | | {:.1e} |", largest(&fused));
+    println!("| 60 steps of training, bf16 products against plain f32: loss | | {:.1e} |", largest(&bf16));
+    assert!(largest(&fused) < 1e-4, "{fused:?}");
+    assert!(largest(&bf16) < 2e-2, "{bf16:?}");
+    assert!(bf16[0] > 1e-6, "bf16 is not bf16: {bf16:?}");
+}
+
+#[test]
+fn a_run_keeps_the_arithmetic_that_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    train(0, folder.path(), &["train.steps=10"]).success();
+    for (key, value, kept) in [("precision", "bf16", "f32"), ("engine", "plain", "auto")] {
+        let change = format!("compute.{key}={value}");
+        train(0, folder.path(), &["train.steps=20", &change]).failure(4, &[&format!("compute.{key}"), value, kept]);
+    }
+    train(0, folder.path(), &["train.steps=20", "compute.precision=bf16", "--allow-config-change"]).success();
+    // From here on it is a run in bf16.
+    train(0, folder.path(), &["train.steps=30"]).failure(4, &["compute.precision", "f32", "bf16"]);
+    train(0, folder.path(), &["train.steps=30", "compute.precision=bf16"]).success();
+    train(0, &folder.path().join("odd"), &["model.hidden=48", "compute.engine=fused"]).failure(2, &["multiple of 32"]);
+    train(0, &folder.path().join("odd"), &["model.hidden=48", "compute.precision=bf16"])
+        .failure(2, &["compute.precision"]);
+    train(0, &folder.path().join("odd"), &["model.hidden=48", "train.steps=1"]).success();
+}
+
 #[test]
 fn the_gradient_is_that_of_the_union_of_the_shards() {
     let folder = tempfile::tempdir().unwrap();
@@ -264,7 +305,7 @@ fn mistakes_end_with_one_clear_line_and_their_own_code() {
     train(0, &path, &["train.step=3"]).failure(2, &["train.step", "train.steps"]);
     train(0, &path, &["train.steps=many"]).failure(2, &["train.steps", "many"]);
     train(0, &path, &["train.micro_shards=6"]).failure(2, &["train.micro_shards", "power of two"]);
-    train(0, &path, &["model.heads=3"]).failure(2, &["hidden", "16", "heads"]);
+    train(0, &path, &["model.heads=3"]).failure(2, &["hidden", "32", "heads"]);
     train(0, &path, &["data.path=/nowhere"]).failure(3, &["/nowhere"]);
     train(3, &path, &[]).failure(5, &["3 processes", "power of two"]);
     train(4, &path, &["train.micro_shards=2"]).failure(5, &["4 processes", "2 micro-shards"]);
@@ -282,7 +323,7 @@ fn mistakes_end_with_one_clear_line_and_their_own_code() {
     train(0, &trained, &["train.steps=2"]).success();
     train(0, &trained, &["diffusion.treatment=conventional"])
         .failure(4, &["diffusion.treatment", "quotient", "conventional"]);
-    train(0, &trained, &["model.hidden=32"]).failure(4, &["hidden"]);
+    train(0, &trained, &["model.hidden=64"]).failure(4, &["hidden"]);
     let dir = format!("run.dir={}", trained.display());
     run(0, TRAIN, &[tiny, &dir, "--fresh"]).failure(2, &["--fresh"]);
 }

@@ -97,3 +97,50 @@ pub(crate) fn add_column_sums(sums: &mut [f32], rows: &[f32]) {
     }
     dispatch(Kernel(sums, rows));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::engine::testing::{WIDTHS, largest_error, numbers, wide};
+
+    const ROWS: usize = 7;
+
+    fn silu(y: f64) -> f64 {
+        y / (1.0 + (-y).exp())
+    }
+
+    fn check(name: &str, width: usize, found: &[f32], expected: impl Iterator<Item = f64>) {
+        let error = largest_error(found, &expected.collect::<Vec<_>>());
+        assert!(error < 1e-6, "{name}, width {width}: {error:e}");
+    }
+
+    #[test]
+    fn rows_equal_their_definition() {
+        for width in WIDTHS {
+            let (x, bias, weight) = (numbers(ROWS * width, 1), numbers(width, 2), numbers(width, 3));
+            let (times, g) = (numbers(ROWS, 4), numbers(ROWS * width, 5));
+            let (mut plain, mut y) = (x.clone(), x.clone());
+            let mut s = vec![f32::NAN; x.len()];
+            add_bias(&mut plain, &bias);
+            add_bias_silu(&mut y, &bias, &times, &weight, &mut s);
+            let mut d = g.clone();
+            silu_back(&mut d, &y, width);
+            let mut sums = bias.clone();
+            add_column_sums(&mut sums, &x);
+
+            let [x, bias, weight, times, g] = [&x, &bias, &weight, &times, &g].map(|v| wide(v));
+            let places = || (0..ROWS).flat_map(|n| (0..width).map(move |c| (n, c)));
+            let exact = |(n, c): (usize, usize)| x[n * width + c] + bias[c] + times[n] * weight[c];
+            check("y + b", width, &plain, places().map(|(n, c)| x[n * width + c] + bias[c]));
+            check("y", width, &y, places().map(exact));
+            check("silu", width, &s, places().map(|place| silu(exact(place))));
+            let slope = |y: f64| (silu(y + 1e-5) - silu(y - 1e-5)) / 2e-5;
+            check("silu′", width, &d, places().map(|(n, c)| g[n * width + c] * slope(exact((n, c)))));
+            let column = |c: usize| bias[c] + (0..ROWS).map(|n| x[n * width + c]).sum::<f64>();
+            check("sums", width, &sums, (0..width).map(column));
+            let before = sums.clone();
+            add_column_sums(&mut sums, &[]);
+            assert_eq!(sums, before);
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Matrix products, all through one function.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -124,15 +125,72 @@ impl Products {
     }
 }
 
-/// dst = a · b, or dst += a · b with `accumulate`, in f32.
+/// dst = a · b, or dst += a · b with `accumulate`, in f32. A row of the product depends on its row of a and on b
+/// alone, to the bit: not on how many other rows there are.
 pub(super) fn f32_product(dst: &mut [f32], dst_stride: usize, accumulate: bool, a: Matrix<'_>, b: Matrix<'_>) {
     if !prepare(dst, dst_stride, accumulate, a, b) {
         return;
     }
+    if a.rows < LEAST || b.cols < LEAST {
+        padded_product(dst, dst_stride, accumulate, a, b);
+    } else {
+        direct_product(dst, dst_stride, accumulate, a, b);
+    }
+}
+
+/// `gemm` sums in another order when the product is one row or one column, or has at most 256 numbers: below so many
+/// rows and columns, products are padded.
+const LEAST: usize = 17;
+
+thread_local! {
+    /// Padded operands and product, kept by each thread.
+    static PADDED: RefCell<[Vec<f32>; 3]> = RefCell::default();
+}
+
+/// [`f32_product`] with zeros added to the operands' rows and columns.
+fn padded_product(dst: &mut [f32], dst_stride: usize, accumulate: bool, a: Matrix<'_>, b: Matrix<'_>) {
+    PADDED.with_borrow_mut(|[a_space, b_space, product]| {
+        let (rows, cols) = (a.rows.max(LEAST), b.cols.max(LEAST));
+        let padded_a = pad(a, rows, a_space);
+        let padded_b = pad(b.t(), cols, b_space).t();
+        product.clear();
+        product.resize(rows * cols, 0.0);
+        if accumulate {
+            for row in 0..a.rows {
+                product[row * cols..][..b.cols].copy_from_slice(&dst[row * dst_stride..][..b.cols]);
+            }
+        }
+        direct_product(product, cols, accumulate, padded_a, padded_b);
+        for row in 0..a.rows {
+            dst[row * dst_stride..][..b.cols].copy_from_slice(&product[row * cols..][..b.cols]);
+        }
+    });
+}
+
+/// The matrix with rows of zeros added to make `rows`; itself if it has as many.
+fn pad<'a>(matrix: Matrix<'a>, rows: usize, space: &'a mut Vec<f32>) -> Matrix<'a> {
+    if matrix.rows >= rows {
+        return matrix;
+    }
+    let Matrix { cols, row_stride, col_stride, .. } = matrix;
+    space.clear();
+    space.resize(rows * cols, 0.0);
+    for (row, line) in space.chunks_exact_mut(cols).take(matrix.rows).enumerate() {
+        for (col, slot) in line.iter_mut().enumerate() {
+            *slot = matrix.data[row * row_stride + col * col_stride];
+        }
+    }
+    Matrix::new(space, cols)
+}
+
+/// [`f32_product`] of shapes that have been checked, as they are.
+fn direct_product(dst: &mut [f32], dst_stride: usize, accumulate: bool, a: Matrix<'_>, b: Matrix<'_>) {
+    assert!(extent(a.rows, b.cols, dst_stride, 1).is_some_and(|end| end <= dst.len()) && a.cols == b.rows);
+    assert!(a.is_sound() && b.is_sound());
     let [a_rows, a_cols, b_rows, b_cols] =
         [a.row_stride, a.col_stride, b.row_stride, b.col_stride].map(|stride| stride as isize);
-    // SAFETY: `prepare` has seen that every element of the operands and of the product, by these sizes and strides,
-    // lies in its slice, and that the product's rows do not overlap; `dst` is borrowed uniquely.
+    // SAFETY: as has just been seen, every element of the operands and of the product, by these sizes and strides, lies
+    // in its slice; `dst` is borrowed uniquely.
     unsafe {
         gemm::gemm(
             a.rows,
@@ -172,4 +230,50 @@ pub(super) fn prepare(dst: &mut [f32], dst_stride: usize, accumulate: bool, a: M
         }
     }
     rows > 0 && cols > 0 && a.cols > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::engine::testing::{largest_error, numbers};
+
+    /// Each row alone and within many, for widths and depths of the networks; a stride larger than the width.
+    #[test]
+    fn a_row_of_a_product_does_not_depend_on_the_others() {
+        const MOST: usize = 300;
+        for (cols, depth) in [(1, 80), (1, 16), (2, 80), (3, 7), (32, 10), (64, 64), (80, 160), (160, 320), (480, 160)]
+        {
+            let (a, b, c) = (numbers(MOST * depth, 1), numbers(depth * cols, 2), numbers(MOST * (cols + 3), 3));
+            for (turned, accumulate) in [(false, false), (true, false), (false, true), (true, true)] {
+                let b = if turned { Matrix::new(&b, depth).t() } else { Matrix::new(&b, cols) };
+                let product = |rows: Range<usize>| {
+                    let mut c = c[rows.start * (cols + 3)..rows.end * (cols + 3)].to_vec();
+                    f32_product(&mut c, cols + 3, accumulate, Matrix::new(&a, depth).rows(rows), b);
+                    c
+                };
+                let name = format!("{depth} to {cols}, turned {turned}, accumulate {accumulate}");
+                let whole = product(0..MOST);
+                for rows in [0..1, 299..300, 4..6, 7..10, 9..13, 3..19, 3..20, 50..178, 1..258, 0..299] {
+                    let part = product(rows.clone());
+                    let expected = &whole[rows.start * (cols + 3)..rows.end * (cols + 3)];
+                    let same = part.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                    assert!(same, "{name}: rows {rows:?}");
+                }
+                let exact: Vec<f64> = (0..MOST * (cols + 3))
+                    .map(|at| {
+                        let (row, col, before) = (at / (cols + 3), at % (cols + 3), f64::from(c[at]));
+                        let term = |k: usize| {
+                            let entry = b.data[k * b.row_stride + col * b.col_stride];
+                            f64::from(a[row * depth + k]) * f64::from(entry)
+                        };
+                        match col < cols {
+                            true => (0..depth).map(term).sum::<f64>() + if accumulate { before } else { 0.0 },
+                            false => before,
+                        }
+                    })
+                    .collect();
+                assert!(largest_error(&whole, &exact) < 1e-6, "{name}");
+            }
+        }
+    }
 }

@@ -11,6 +11,8 @@ mod buffer;
 mod matrix;
 mod norm;
 mod simd;
+#[cfg(test)]
+mod testing;
 
 pub(crate) use activation::{add_bias, add_bias_silu, add_column_sums, silu_back};
 pub(crate) use band::Band;

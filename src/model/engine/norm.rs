@@ -111,3 +111,79 @@ pub(crate) fn layer_norm_back(
     }
     dispatch(Kernel { d, normal, scale, weight, at_norm });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::engine::testing::{WIDTHS, largest_error, numbers, wide};
+
+    /// The definition: y, x̂ and the scales.
+    fn exact(x: &[f64], width: usize, [bias, weight, shift]: [&[f64]; 3]) -> [Vec<f64>; 3] {
+        let mut results = [const { Vec::new() }; 3];
+        for x in x.chunks_exact(width) {
+            let moved: Vec<f64> = x.iter().zip(bias).map(|(x, b)| x + b).collect();
+            let mean = moved.iter().sum::<f64>() / width as f64;
+            let variance = moved.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+            let scale = 1.0 / (variance + 1e-5).sqrt();
+            let normal: Vec<f64> = moved.iter().map(|x| (x - mean) * scale).collect();
+            results[0].extend((0..width).map(|c| normal[c] * weight[c] + shift[c]));
+            results[1].extend(normal);
+            results[2].push(scale);
+        }
+        results
+    }
+
+    /// ⟨g, y⟩ for the y of [`exact`].
+    fn value(x: &[f64], width: usize, parameters: [&[f64]; 3], g: &[f64]) -> f64 {
+        exact(x, width, parameters)[0].iter().zip(g).map(|(y, g)| y * g).sum()
+    }
+
+    #[test]
+    fn norms_and_their_gradients_equal_the_definition() {
+        for width in WIDTHS {
+            for rows in [0, 1, 7] {
+                // The last row hardly varies: there ε counts.
+                let mut x = numbers(rows * width, 1);
+                x.iter_mut().skip(width * rows.saturating_sub(1)).for_each(|x| *x = 1.0 + 1e-2 * *x);
+                let (bias, weight, shift) = (numbers(width, 2), numbers(width, 3), numbers(width, 4));
+                let g = numbers(rows * width, 5);
+                let bias: Vec<f32> = bias.iter().map(|b| 1e-2 * b).collect();
+                let mut normal = x.clone();
+                let (mut scale, mut y) = (vec![f32::NAN; rows], vec![f32::NAN; rows * width]);
+                layer_norm(&mut normal, &bias, LayerNorm { weight: &weight, bias: &shift }, &mut scale, &mut y);
+                let (mut d, before) = (g.clone(), numbers(2 * width, 6));
+                let (mut at_weight, mut at_bias) = (before[..width].to_vec(), before[width..].to_vec());
+                let at_norm = LayerNorm { weight: &mut at_weight[..], bias: &mut at_bias[..] };
+                layer_norm_back(&mut d, &normal, &scale, &weight, at_norm);
+
+                let [x, bias, weight, shift, g, before] = [&x, &bias, &weight, &shift, &g, &before].map(|v| wide(v));
+                let of = |x: &[f64], weight: &[f64], shift: &[f64]| value(x, width, [&bias, weight, shift], &g);
+                let [exact_y, exact_normal, exact_scale] = exact(&x, width, [&bias, &weight, &shift]);
+                let slope = |variable: &[f64], index: usize, of: &dyn Fn(&[f64]) -> f64| {
+                    let step = 1e-6;
+                    let at = |change: f64| {
+                        let mut moved = variable.to_vec();
+                        moved[index] += change;
+                        of(&moved)
+                    };
+                    (at(step) - at(-step)) / (2.0 * step)
+                };
+                let exact_d: Vec<f64> = (0..x.len()).map(|i| slope(&x, i, &|x| of(x, &weight, &shift))).collect();
+                let at: Vec<f64> = (0..width)
+                    .map(|c| before[c] + slope(&weight, c, &|weight| of(&x, weight, &shift)))
+                    .chain((0..width).map(|c| before[width + c] + slope(&shift, c, &|shift| of(&x, &weight, shift))))
+                    .collect();
+                for (name, found, expected) in [
+                    ("y", &y, exact_y),
+                    ("x̂", &normal, exact_normal),
+                    ("scale", &scale, exact_scale),
+                    ("∂x", &d, exact_d),
+                    ("∂w, ∂b", &[at_weight, at_bias].concat(), at),
+                ] {
+                    let error = largest_error(found, &expected);
+                    assert!(error < 1e-5, "{name}, width {width}, {rows} rows: {error:e}");
+                }
+            }
+        }
+    }
+}

@@ -71,8 +71,9 @@ impl FusedEtNetwork {
                 2 * LANES
             )));
         }
-        let filters = FilterMap::new(&config);
+        // First, since it refuses sizes that no memory holds.
         let plain = EtNetwork::new(config, DType::F32)?;
+        let filters = FilterMap::new(&plain.blueprint().config);
         let (workspaces, packed) = (Pool::default(), Pool::default());
         Ok(FusedEtNetwork { plain, filters, products: Products { precision }, workspaces, packed })
     }
@@ -276,12 +277,15 @@ impl Network for FusedEtNetwork {
     }
 }
 
-/// Consecutive clouds of at most [`CHUNK`] atoms together.
+/// Consecutive clouds of at most [`CHUNK`] atoms together. No chunk is without atoms if there is an atom.
 fn chunks(offsets: &[usize]) -> Vec<Range<usize>> {
     let mut chunks: Vec<Range<usize>> = Vec::new();
+    let atoms = |from: usize, to: usize| offsets[to] - offsets[from];
     for cloud in 0..offsets.len() - 1 {
         match chunks.last_mut() {
-            Some(chunk) if offsets[cloud + 1] - offsets[chunk.start] <= CHUNK => chunk.end = cloud + 1,
+            Some(chunk) if atoms(chunk.start, cloud + 1) <= CHUNK || atoms(chunk.start, chunk.end) == 0 => {
+                chunk.end = cloud + 1;
+            }
             _ => chunks.push(cloud..cloud + 1),
         }
     }
