@@ -158,10 +158,10 @@ fn kinds() -> [(&'static str, EtConfig); 4] {
 fn wandering_molecules_of_every_size() {
     for (index, (name, config)) in kinds().into_iter().enumerate() {
         // The last are more than one chunk.
-        for lengths in [&[1usize, 2, 3][..], &[5, 1, 17, 9], &[30, 45, 60], &[120], &[0, 200, 80, 1, 33]] {
-            // Two layers are enough for the largest, which the plain network is slow at.
-            let layers = if lengths.iter().sum::<usize>() < 100 { config.layers } else { 2 };
-            let config = EtConfig { layers, ..config.clone() };
+        for lengths in [&[1usize, 2, 3][..], &[5, 1, 17, 9], &[30, 25, 40], &[110], &[0, 160, 70, 1, 60]] {
+            // The largest are enough work for the plain network with fewer channels and layers.
+            let large = lengths.iter().sum::<usize>() > 150;
+            let config = if large { EtConfig { layers: 2, hidden: 32, ..config.clone() } } else { config.clone() };
             let sample = Sample::wandering(lengths, index as u64);
             check(&format!("{name}, {lengths:?} atoms"), &config, &sample, index as u64);
         }
@@ -283,7 +283,7 @@ fn bits_of_a_molecule_do_not_depend_on_the_batch() {
             let cloud = |b| v.cloud(b).as_flattened().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             (0..v.len()).map(cloud).collect::<Vec<_>>()
         };
-        let lengths = [9, 1, 3, 2, 47, 1, 120, 8, 100, 4, 5];
+        let lengths = [9, 1, 3, 2, 47, 1, 90, 8, 100, 4, 5];
         let batch = Sample::wandering(&lengths, 5);
         let together = bits(&batch);
         for (b, together) in together.iter().enumerate() {
