@@ -205,8 +205,8 @@ def tables(records: list[dict]) -> str:
     """All tables, with the machine above them."""
     measured = [record for record in records if "error" not in record]
     parts = [harness.described(record) + "." for record in records if record.get("program") == "machine"]
-    versions = {f"PyTorch {r['versions']['torch']}, Python {r['versions']['python']}" for r in records if "versions" in r}
-    parts += [f"{'; '.join(sorted(versions))}." if versions else ""]
+    versions = {tuple(r["versions"].values()) for r in records if "versions" in r}
+    parts += [f"PyTorch {torch}, Python {python}." for torch, python in sorted(versions)]
     peaks = [r["peak_gflop_per_core_second"] for r in measured if "peak_gflop_per_core_second" in r]
     copies = [r["copied_gb_per_second"] for r in measured if "copied_gb_per_second" in r]
     if peaks:
@@ -240,21 +240,21 @@ def main() -> int:
     here = harness.machine()
     full = Extent(options.rounds, molecules=32, sampled=16, sample_batch=8, seconds=5.0, steps=60)
     extent = QUICK if options.quick else full
-    log = harness.Log(options.out.resolve(), "compare.jsonl")
-    log.write(here)
-    print(harness.described(here), flush=True)
-    inputs = log.path.parent / "inputs.safetensors"
-    count = max(extent.molecules, extent.sampled)
-    harness.output([harness.VENV_PYTHON, "bench/pytorch/data.py", "--out", inputs, "--molecules", count])
+    inputs = options.out.resolve() / "inputs.safetensors"
     wanted = set(filter(None, options.only.split(",")))
     ranks = 1 if here["mpi"] == "absent" else 2
     chosen = [e for e in entries(extent, inputs, here["cores"], ranks) if wanted <= e.words()]
     if not chosen:
         sys.exit(f"no configuration has all of these words: {options.only}")
+    log = harness.Log(inputs.parent, "compare.jsonl")
+    log.write(here)
+    print(harness.described(here), flush=True)
+    count = max(extent.molecules, extent.sampled)
+    harness.output([harness.VENV_PYTHON, "bench/pytorch/data.py", "--out", inputs, "--molecules", count])
     records = [here]
     for turn in range(1, extent.rounds + 1):
         for entry in chosen:
-            name = {"round": turn, "label": entry.label, "task": entry.task, "recipe": entry.recipe, "dtype": entry.dtype}
+            name = {"round": turn, **{key: getattr(entry, key) for key in ["label", "task", "recipe", "dtype"]}}
             try:
                 record = {**entry.run(), **name}
                 shown = f"{record['molecules_per_second']:.3g} molecules/s"

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo build --release --example engine
-//! target/release/examples/engine --engine fused --precision f32 --task train        # the sample of drugs, batches of 8
+//! target/release/examples/engine --engine fused --precision f32 --task train        # the sample, batches of 8
 //! target/release/examples/engine --input inputs.safetensors                         # what PyTorch's side computes
 //! target/release/examples/engine --size 120 --molecules 4                           # made-up molecules
 //! ```
