@@ -187,7 +187,10 @@ fn awkward_molecules() {
             Sample::new(&[vec![[1.0; 3]], vec![], vec![[0.0; 3]], line], chain(1), 5),
         ),
         ("bonds in another order", Sample::new(&[flat, apart], vec![[11, 12], [4, 3], [9, 10], [0, 1]], 6)),
-        ("bonds listed twice", Sample::new(&[bent.clone()], vec![[0, 1], [1, 0], [1, 2], [1, 2], [2, 1]], 7)),
+        (
+            "bonds listed twice",
+            Sample::new(std::slice::from_ref(&bent), vec![[0, 1], [1, 0], [1, 2], [1, 2], [2, 1]], 7),
+        ),
         ("atoms that nearly meet", Sample::new(&[close, bent], vec![[0, 1], [4, 5]], 8)),
     ];
     for (index, (kind, config)) in kinds().into_iter().enumerate() {
