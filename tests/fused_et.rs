@@ -158,7 +158,7 @@ fn kinds() -> [(&'static str, EtConfig); 4] {
 fn wandering_molecules_of_every_size() {
     for (index, (name, config)) in kinds().into_iter().enumerate() {
         // The last are more than one chunk.
-        for lengths in [&[1usize, 2, 3][..], &[5, 1, 17, 9], &[30, 25, 40], &[110], &[0, 160, 70, 1, 60]] {
+        for lengths in [&[1usize, 2, 3][..], &[5, 1, 17, 9], &[30, 25, 40], &[110], &[0, 200, 70, 1, 60]] {
             // The largest are enough work for the plain network with fewer channels and layers.
             let large = lengths.iter().sum::<usize>() > 150;
             let config = if large { EtConfig { layers: 2, hidden: 32, ..config.clone() } } else { config.clone() };
