@@ -17,7 +17,7 @@
 //! | 1 | [`cli`] | terminal progress, exit codes |
 //! | 2 | [`data`] | shards on disk → samples in a seeded order → batches |
 //! | 3 | [`diffusion`] | noise, priors, interpolants, the four objectives, samplers; the trait [`diffusion::Denoiser`] |
-//! | 4 | [`model`] | the parameter buffer and the networks that implement the trait |
+//! | 4 | [`model`] | the parameter buffer, the networks that implement the trait, and the engine that makes them fast on CPUs |
 //! | 5 | [`train`] | the loop: optimizer, schedule, clipping, EMA, checkpoints, logs |
 //! | 6 | [`sample`] | from a checkpoint to conformers |
 //!

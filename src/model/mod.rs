@@ -1,4 +1,4 @@
-//! The networks, and the one buffer their parameters live in.
+//! The networks, the one buffer their parameters live in, and the engine that computes them fast on CPUs.
 
 mod compute;
 mod engine;
