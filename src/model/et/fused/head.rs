@@ -185,11 +185,11 @@ impl Block<'_> {
 /// Euclidean lengths of vectors (3, N, width). As in the reference, an atom any of whose numbers is exactly zero
 /// has the lengths 0, without a gradient; the plain head says why.
 fn lengths(vectors: &[f32], width: usize, lengths: &mut [f32]) {
-    let axis = |a: usize, at: usize| vectors[a * lengths_len(vectors) + at];
+    let each = vectors.len() / 3;
     for (n, row) in lengths.chunks_exact_mut(width).enumerate() {
         let mut whole = true;
         for (c, length) in row.iter_mut().enumerate() {
-            let [x, y, z] = [0, 1, 2].map(|a| axis(a, n * width + c));
+            let [x, y, z] = [0, 1, 2].map(|axis| vectors[axis * each + n * width + c]);
             whole &= x != 0.0 && y != 0.0 && z != 0.0;
             *length = (x * x + y * y + z * z).sqrt();
         }
@@ -197,10 +197,6 @@ fn lengths(vectors: &[f32], width: usize, lengths: &mut [f32]) {
             row.fill(0.0);
         }
     }
-}
-
-fn lengths_len(vectors: &[f32]) -> usize {
-    vectors.len() / 3
 }
 
 /// Column sums for rows of any width.
