@@ -6,6 +6,7 @@ pub mod et;
 pub mod graph;
 mod layers;
 mod parameters;
+pub mod protein;
 
 pub use compute::{ComputeConfig, Engine, network};
 pub use engine::Precision;
