@@ -18,7 +18,7 @@ use qsd::data::Condition;
 use qsd::diffusion::*;
 use qsd::geometry::Clouds;
 use qsd::model::Network;
-use qsd::model::protein::Shortcuts;
+use qsd::model::protein::{ProteinNetwork, Shortcuts};
 use qsd::train::{AdamW, Clip, ClipConfig, ClipKind, OptimizerConfig, update_average};
 
 /// Prints one row and fails if a limit is passed.
@@ -62,7 +62,7 @@ fn bins_equal_the_reference() {
 
 #[test]
 fn every_intermediate_equals_the_reference() {
-    for ((net, name), expected_count) in CASES.into_iter().zip([4, 20, 4, 4, 5, 26]) {
+    for ((net, name), expected_count) in CASES.into_iter().zip([4, 21, 4, 4, 5, 27]) {
         let case = Case::load(net, name);
         let found = [DType::F64, DType::F32].map(|dtype| intermediates(&case, dtype));
         let (mut worst, mut count) = ([0.0f64; 2], 0);
@@ -358,5 +358,60 @@ fn guided_predictions_equal_the_reference() {
         row(&format!("guidance {weight}: x̂_1"), error[0], 1e-10, error[1], 1e-3);
         let error = velocity.map(|u| relative_error(&field(&case, &u), &expected[&format!("{key}.v")]));
         row(&format!("guidance {weight}: v"), error[0], 1e-10, error[1], 1e-3);
+    }
+}
+
+/// A sampling run of the reference, K = 8, from its noise: the crate's steps from the crate's own states.
+fn trajectory(kind: SamplerKind, dtype: DType, expected: &Numbers) -> [f64; 2] {
+    let lengths = [12, 12];
+    let diffusion = DiffusionConfig {
+        treatment: Treatment::Conventional,
+        interpolant: Interpolant::OneSided,
+        prior: Prior::Gaussian,
+        prior_scale: 10.0,
+        coupling: Coupling::Independent,
+        prediction: Prediction::Velocity,
+        t_min: 0.0,
+        t_max: 1.0,
+        self_conditioning: 0.5,
+        ..DiffusionConfig::default()
+    };
+    let config = SamplerConfig { kind, steps: 8, grid: Grid::Log, gamma: 0.45, ..SamplerConfig::default() };
+    let sampler = Sampler::new(&config, &diffusion).unwrap();
+    let (times, condition) = (config.times(), Condition::from_lengths(&lengths));
+    let network = ProteinNetwork::new(tiny("tiny"), dtype).unwrap();
+    let denoiser = network.denoiser(&weights(network.layout())).unwrap();
+    let (mut x, mut fed) = (angstroms(&lengths, &expected["x_0_raw"]).centred(), None);
+    let mut worst = [0.0f64; 2];
+    for step in 0..8 {
+        let of = |name: &str| &expected[&format!("step{step}.{name}")];
+        assert!((times[step] - of("t_dt_gt")[0]).abs() < 1e-6, "time of step {step}");
+        assert_eq!(sampler.is_stochastic(step), of("is_sde")[0] == 1.0);
+        let t = [times[step]; 2];
+        let input = Input { x_t: &x, t: &t, condition: &condition, self_condition: fed.as_ref() };
+        let velocity = denoiser.predict(input).unwrap();
+        let data = fed_back(&diffusion, &t, &x, &velocity);
+        worst[0] = worst[0].max(relative_error(&nanometres(&data), of("x_1_pred")));
+        let noise = sampler.is_stochastic(step).then(|| {
+            // Standard normal numbers, without a unit.
+            let noise = angstroms(&lengths, &expected[&format!("eps{step}")]);
+            noise.with_points(noise.points().iter().map(|x| x.map(|c| c / 10.0)).collect())
+        });
+        x = sampler.step(step, &x, &velocity, noise.as_ref());
+        worst[1] = worst[1].max(relative_error(&nanometres(&x), of("x_next")));
+        fed = Some(data);
+    }
+    worst[1] = worst[1].max(relative_error(&nanometres(&x), &expected["x_final"]));
+    worst
+}
+
+#[test]
+fn sampling_runs_equal_the_reference() {
+    for (name, kind) in [("vf", SamplerKind::Ode), ("sc", SamplerKind::Sde)] {
+        let expected = fixture(&format!("sampler_{name}"));
+        let found = [DType::F64, DType::F32].map(|dtype| trajectory(kind, dtype, &expected));
+        for (quantity, k) in [("x̂_1", 0), ("states", 1)] {
+            row(&format!("sampling, {kind:?}: {quantity}"), found[0][k], 1e-10, found[1][k], 1e-3);
+        }
     }
 }
