@@ -81,11 +81,10 @@ impl Chains {
         condition
     }
 
-    /// What a sample's file says of it.
-    pub(super) fn title(&self, name: &str, about: &[(&str, String)]) -> String {
-        let cath = self.request.cath.iter().map(|code| format!(" cath {code}"));
-        let about = about.iter().map(|(name, value)| format!(" {name} {value}"));
-        std::iter::once(name.to_string()).chain(cath).chain(about).collect()
+    /// What the file of a sample says of it, short enough for a title: name, fold class, seed, the weights' hash.
+    pub(super) fn title(&self, name: &str, seed: u64, weights: &str) -> String {
+        let cath = self.request.cath.iter().map(|code| format!(" cath {code}")).collect::<String>();
+        format!("{name}{cath} seed {seed} weights {weights:.16}")
     }
 }
 

@@ -256,12 +256,13 @@ impl Plan {
                 Error::World(format!("the positions of sample {item:?} are missing from what the processes sent"))
             })?;
             rest = others;
-            let about = [("qsd_seed", request.seed.to_string()), ("qsd_weights_sha256", self.weights.clone())];
             match (&self.task, &mut *output) {
-                (Task::Molecules(input), Output::Sdf(sdf)) => sdf.write(&input.record(*item, positions, &about))?,
+                (Task::Molecules(input), Output::Sdf(sdf)) => {
+                    sdf.write(&input.record(*item, positions, request.seed, &self.weights))?
+                }
                 (Task::Chains(chains), Output::Folder(folder)) => {
                     let name = chains.name(item.source, item.number);
-                    folder.write(&name, &chains.title(&name, &about), positions)?;
+                    folder.write(&name, &chains.title(&name, request.seed, &self.weights), positions)?;
                 }
                 _ => unreachable!("the output was made for the task"),
             }
@@ -344,15 +345,19 @@ impl Output {
 
 impl Input {
     /// A sample as a record of an SDF file.
-    fn record(&self, item: Item, positions: &[Point], about: &[(&str, String)]) -> Record {
+    fn record(&self, item: Item, positions: &[Point], seed: u64, weights: &str) -> Record {
         let source = &self.molecules[item.source];
-        let own = [("SMILES", source.smiles.clone()), ("qsd_sample", item.number.to_string())];
-        let properties = own.iter().chain(about).map(|(name, value)| (name.to_string(), value.clone()));
+        let property = |name: &str, value: String| (name.to_string(), value);
         Record {
             name: source.name.clone(),
             molecule: source.molecule.clone(),
             positions: positions.to_vec(),
-            properties: properties.collect(),
+            properties: vec![
+                property("SMILES", source.smiles.clone()),
+                property("qsd_sample", item.number.to_string()),
+                property("qsd_seed", seed.to_string()),
+                property("qsd_weights_sha256", weights.to_string()),
+            ],
         }
     }
 }
