@@ -6,7 +6,8 @@ use std::f64::consts::PI;
 use candle_core::DType;
 
 use super::ProteinConfig;
-use crate::data::{Fold, Residues};
+use crate::bio::Fold;
+use crate::data::Residues;
 use crate::diffusion::Input;
 use crate::geometry::vector::{norm_squared, sub};
 use crate::geometry::{Clouds, Point};
