@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Tensor};
-use qsd::data::{Condition, Fold, Points, Residues};
+use qsd::bio::Fold;
+use qsd::data::{Condition, Points, Residues};
 use qsd::diffusion::{Denoiser, Input, Recording};
 use qsd::geometry::{Clouds, Point};
 use qsd::model::protein::{PairUpdates, ProteinConfig, ProteinDenoiser, ProteinNetwork, ProteinRecording, Shortcuts};
