@@ -9,8 +9,8 @@ use qsd::Error;
 use qsd::data::{Condition, Points};
 use qsd::diffusion::{Denoiser, Input, Recording};
 use qsd::geometry::{Clouds, Point};
-use qsd::model::{Network, Span};
 use qsd::model::protein::{FeatureOrder, PairUpdates, ProteinConfig, ProteinNetwork, Shortcuts};
+use qsd::model::{Network, Span};
 use qsd::random::{Purpose, normal_points, stream};
 
 /// A case of chains of these lengths with everything that can be told of chains, in a network of any shape.
@@ -52,11 +52,14 @@ fn shapes() -> Vec<(&'static str, ProteinConfig)> {
         ("narrow heads", ProteinConfig { heads: 3, head_width: 5, layers: 3, ..tiny("tiny") }),
         ("position first", ProteinConfig { features: FeatureOrder::PositionFirst, ..tiny("tiny") }),
         ("no triangles", ProteinConfig { pair_updates: Some(updates.clone()), layers: 3, ..tiny("tiny") }),
-        ("narrow triangles", ProteinConfig {
-            pair_updates: Some(PairUpdates { triangles: true, every: 2, ..updates }),
-            layers: 4,
-            ..tiny("tiny")
-        }),
+        (
+            "narrow triangles",
+            ProteinConfig {
+                pair_updates: Some(PairUpdates { triangles: true, every: 2, ..updates }),
+                layers: 4,
+                ..tiny("tiny")
+            },
+        ),
         ("no registers", ProteinConfig { registers: 0, ..tiny("tiny_tri") }),
     ]
 }
@@ -355,7 +358,9 @@ fn initial_values_follow_their_laws() {
     // Registers: N(0, 1)/20. Embeddings: N(0, 1). Linear layers: uniform on ±1/√in.
     check("registers", 0.05, 0.3);
     check("embedding_T.weight", 1.0, 6.0);
-    for (end, inputs) in [("to_qkv.weight", 512.0f64), ("mhba.mha.to_bias.weight", 256.0), ("linear_3d_embed.weight", 3.0)] {
+    for (end, inputs) in
+        [("to_qkv.weight", 512.0f64), ("mhba.mha.to_bias.weight", 256.0), ("linear_3d_embed.weight", 3.0)]
+    {
         check(end, (3.0 * inputs).sqrt().recip(), inputs.sqrt().recip());
     }
     // Of the updates: normal numbers cut off at two deviations, of variance 1/in before gates, 2/in before a ReLU.

@@ -51,7 +51,9 @@ fn bins_equal_the_reference() {
             let expected = &case.expected[&format!("bins.{block}")];
             for dtype in [DType::F64, DType::F32] {
                 match intermediates(&case, dtype).get(&format!("bins.{block}")) {
-                    Some(columns) => assert_eq!(*expected, columns.iter().map(|c| c - first).collect::<Vec<_>>(), "{block}"),
+                    Some(columns) => {
+                        assert_eq!(*expected, columns.iter().map(|c| c - first).collect::<Vec<_>>(), "{block}")
+                    }
                     None => assert!(case.self_condition.is_none() && expected.iter().all(|&bin| bin == 255.0)),
                 }
             }
@@ -87,9 +89,10 @@ fn every_intermediate_equals_the_reference() {
 
 /// The vector field that samples follow: (Z(x̂_1) − Z(x_t))/(1 − t) with the masked centring Z, in nm.
 fn field(case: &Case, velocity: &Clouds) -> Vec<f64> {
-    let mut field = case.arrival(velocity).centred().zip_map(&case.x_t.clone().centred(), |a, b| {
-        std::array::from_fn(|axis| a[axis] - b[axis])
-    });
+    let mut field = case
+        .arrival(velocity)
+        .centred()
+        .zip_map(&case.x_t.clone().centred(), |a, b| std::array::from_fn(|axis| a[axis] - b[axis]));
     for (b, t) in case.t.iter().enumerate() {
         field.cloud_mut(b).iter_mut().for_each(|v| *v = v.map(|c| c / (1.0 - t)));
     }
@@ -216,11 +219,7 @@ struct Drawn {
 fn drawn(expected: &Numbers, step: usize) -> Drawn {
     let of = |name: &str| expected.get(&format!("step{step}.{name}"));
     let lengths = [16, 12, 9];
-    Drawn {
-        x_t: angstroms(&lengths, of("x_t").unwrap()),
-        t: of("t").unwrap().clone(),
-        fed: of("x_sc").is_some(),
-    }
+    Drawn { x_t: angstroms(&lengths, of("x_t").unwrap()), t: of("t").unwrap().clone(), fed: of("x_sc").is_some() }
 }
 
 /// x̂_1 that is fed back.
@@ -342,7 +341,10 @@ fn three_training_steps_in_f32_stay_close() {
     println!("| three training steps: loss | | {worst_loss:.1e} |");
     println!("| three training steps: change of the parameters (L2) | | {change:.1e} |");
     println!("| three training steps: change of the averages (L2) | | {change_of_average:.1e} |");
-    assert!(worst_loss < 1e-4 && change < 2e-2 && change_of_average < 2e-2, "{worst_loss:e} {change:e} {change_of_average:e}");
+    assert!(
+        worst_loss < 1e-4 && change < 2e-2 && change_of_average < 2e-2,
+        "{worst_loss:e} {change:e} {change_of_average:e}"
+    );
 }
 
 #[test]

@@ -167,12 +167,7 @@ impl Case {
     }
 
     pub fn input(&self) -> Input<'_> {
-        Input {
-            x_t: &self.x_t,
-            t: &self.t,
-            condition: &self.condition,
-            self_condition: self.self_condition.as_ref(),
-        }
+        Input { x_t: &self.x_t, t: &self.t, condition: &self.condition, self_condition: self.self_condition.as_ref() }
     }
 
     pub fn residues(&mut self) -> &mut Residues {
@@ -235,7 +230,8 @@ pub fn arrival(x_t: &Clouds, t: &[f64], velocity: &Clouds) -> Clouds {
 
 /// Per chain Σ |x_1 − x̂_1|²/(3 n)/((1 − t)² + 1e-5) in nm², and the gradient of the batch's mean at the velocity in Å.
 pub fn flow_matching(x_t: &Clouds, x_1: &Clouds, t: &[f64], velocity: &Clouds) -> (Vec<f64>, Clouds) {
-    let residual = arrival(x_t, t, velocity).zip_map(x_1, |a, b| std::array::from_fn(|axis| (a[axis] - b[axis]) / 10.0));
+    let residual =
+        arrival(x_t, t, velocity).zip_map(x_1, |a, b| std::array::from_fn(|axis| (a[axis] - b[axis]) / 10.0));
     let (mut losses, mut gradient) = (Vec::new(), velocity.zeros_like());
     for (b, t) in t.iter().enumerate() {
         let weight = 1.0 / (3.0 * residual.cloud(b).len() as f64) / ((1.0 - t).powi(2) + 1e-5);
@@ -249,7 +245,11 @@ pub fn flow_matching(x_t: &Clouds, x_1: &Clouds, t: &[f64], velocity: &Clouds) -
 
 /// The oracle's losses: flow matching and auxiliary per chain; and each parameter's gradient of the batch's mean of
 /// their sum, each delivered once.
-pub fn losses_and_gradients(case: &Case, mut recording: ProteinRecording, spans: usize) -> ([Vec<f64>; 2], Vec<Vec<f64>>) {
+pub fn losses_and_gradients(
+    case: &Case,
+    mut recording: ProteinRecording,
+    spans: usize,
+) -> ([Vec<f64>; 2], Vec<Vec<f64>>) {
     let (flow, at_velocity) = flow_matching(&case.x_t, &case.x_1, &case.t, recording.prediction());
     let auxiliary = recording.auxiliary(&case.x_1, &case.t, 1.0 / case.t.len() as f64).unwrap();
     ([flow, auxiliary], gradients(&recording, &at_velocity, spans))
