@@ -21,14 +21,14 @@ mod showing;
 mod splitting;
 mod writer;
 
-pub use crate::chem::features::NUM_FEATURES;
 pub use crate::bio::Fold;
+pub use crate::chem::features::NUM_FEATURES;
 pub use batch::{Atoms, Batch, Condition, Points, Residues, StereoCentre};
 pub use chain_record::ChainRecord;
 pub use config::{BatchBy, ConformerChoice, DataConfig, Epoch, LongChains};
 pub use dataset::{Dataset, Split};
 pub use import::{ImportOptions, Imported, MAX_CONFORMERS, Source, import};
-pub use inspect::{Inspection, SplitCounts, inspect};
+pub use inspect::{ChainCounts, Inspection, SplitCounts, inspect};
 pub use loader::{Loader, StepBatches, TrainingStream, ValidationBatches};
 pub use manifest::{Manifest, ShardEntry};
 pub use order::Order;

@@ -107,7 +107,7 @@ impl Input {
 }
 
 /// A file that was read: its checksum, and what it holds or what is wrong with it.
-struct Read1 {
+struct FileRead {
     sha256: String,
     bytes: u64,
     entry: Result<Entry, String>,
@@ -131,26 +131,28 @@ pub fn prepare_proteins(options: &ProteinOptions) -> Result<PreparedProteins> {
     let mut work = Work::new(options, writer, labels, clusters)?;
     let mut progress = Progress::stderr(0, inputs.len() as u64, std::time::Duration::from_secs(10));
     for chunk in inputs.chunks(CHUNK) {
-        let read: Vec<Read1> = chunk.par_iter().map(|input| read(input.path.as_deref())).collect();
+        let read: Vec<FileRead> = chunk.par_iter().map(|input| read(input.path.as_deref())).collect();
         for (input, read) in chunk.iter().zip(read) {
             work.take(input, read)?;
         }
-        progress.update(work.files as u64, &format!("files, {} chains taken", work.taken));
+        if work.files < inputs.len() {
+            progress.update(work.files as u64, &format!("{} chains taken", work.taken));
+        }
     }
-    progress.finish(work.files as u64, &format!("files, {} chains taken", work.taken));
+    progress.finish(work.files as u64, &format!("{} chains taken", work.taken));
     work.finish()
 }
 
 /// Reads one file.
-fn read(path: Option<&Path>) -> Read1 {
-    let failed = |what: String| Read1 { sha256: String::new(), bytes: 0, entry: Err(what) };
+fn read(path: Option<&Path>) -> FileRead {
+    let failed = |what: String| FileRead { sha256: String::new(), bytes: 0, entry: Err(what) };
     let Some(path) = path else { return failed("no such file in the folder".into()) };
     let content = std::fs::metadata(path).and_then(|metadata| {
         let usable = metadata.is_file() && metadata.len() <= bio::MAX_BYTES;
         if usable { std::fs::read(path).map(Some) } else { Ok(None) }
     });
     match content {
-        Ok(Some(content)) => Read1 {
+        Ok(Some(content)) => FileRead {
             sha256: hex(&Sha256::digest(&content)),
             bytes: content.len() as u64,
             entry: bio::read_bytes(&content),
@@ -215,7 +217,7 @@ impl<'a> Work<'a> {
         })
     }
 
-    fn take(&mut self, input: &Input, read: Read1) -> Result<()> {
+    fn take(&mut self, input: &Input, read: FileRead) -> Result<()> {
         self.files += 1;
         self.bytes += read.bytes;
         self.inputs.update(format!("{} {}\n", input.name, read.sha256));

@@ -59,7 +59,8 @@ impl Shard {
             let expected = rows.div_ceil(ROWS_PER_BATCH);
             return Err(damaged(format!("{} record batches, but {rows} {} need {expected}", blocks.len(), kind.name())));
         }
-        let decoder = || FileDecoder::new(kind.schema().clone(), footer.version());
+        let version = footer.version();
+        let decoder = || FileDecoder::new(kind.schema().clone(), version);
         let only = |column| decoder().with_projection(vec![column]);
         let points_decoder = only(kind.points_column());
         let clusters_decoder = (kind == Kind::Chains).then(|| only(chain_column::CLUSTER));

@@ -164,8 +164,9 @@ impl Parts {
         let validation = match config.validation.every {
             0 => None,
             _ => Some(ValidationBatches::new(
-                dataset.split("val")?,
-                config.data.max_atoms,
+                &dataset,
+                "val",
+                &config.data,
                 config.validation.batch,
                 Some(config.validation.molecules),
             )?),
@@ -194,12 +195,17 @@ impl Parts {
     /// A line about what is trained on what by whom.
     fn summary(&self, config: &Config) -> String {
         let selection = self.stream.selection();
+        let kind = selection.split().kind().name();
+        let clusters = match selection.per_epoch() {
+            n if n == selection.len() => String::new(),
+            n => format!(" in {n} clusters"),
+        };
         let skipped = match selection.skipped() {
             0 => String::new(),
-            n => format!(" ({n} larger than data.max_atoms left out)"),
+            n => format!(" ({n} larger than data.max_points left out)"),
         };
         format!(
-            "{} parameters, {} molecules{skipped}, batch {} in {} micro-shards, {} process(es) with {} thread(s)",
+            "{} parameters, {} {kind}{clusters}{skipped}, batch {} in {} micro-shards, {} process(es) with {} thread(s)",
             self.layout.len(),
             selection.len(),
             config.train.global_batch,
@@ -299,7 +305,7 @@ fn open_data(config: &Config, verify: bool) -> Result<Dataset> {
     }
     if !path.is_dir() {
         return Err(Error::Data(format!(
-            "no data set at {}; data.path must be a folder made by data/prepare_geom.py or qsd-data import",
+            "no data set at {}; data.path must be a folder made by data/prepare_geom.py, qsd-data import or qsd-data protein",
             path.display()
         )));
     }
