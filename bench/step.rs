@@ -141,13 +141,7 @@ impl Recording for Walk<'_> {
 /// One molecule of two atoms.
 fn batch(id: u64) -> Batch {
     let x_1 = Clouds::from_clouds([&[[0.5, 0.0, 0.1], [-0.5, 0.0, -0.1]][..]]);
-    let condition = Condition {
-        offsets: x_1.offsets().to_vec(),
-        atomic_numbers: vec![6; 2],
-        features: vec![[0.0; 10]; 2],
-        bonds: vec![[0, 1]],
-        stereo_centres: Vec::new(),
-    };
+    let condition = Condition::of_atoms(x_1.offsets().to_vec(), vec![6; 2], vec![[0.0; 10]; 2], vec![[0, 1]]);
     Batch { ids: vec![id], x_1, condition }
 }
 

@@ -29,6 +29,14 @@ pub enum Purpose {
     SamplePrior = 7,
     /// The sampler's noise ξ at one of its steps.
     SampleNoise = 8,
+    /// Whether a step's predictions are fed back; the id is 0.
+    SelfCondition = 9,
+    /// Which member of a cluster an epoch shows; the step is the epoch, the id the cluster.
+    Member = 10,
+    /// Which part of a long chain is shown.
+    Crop = 11,
+    /// Which fold label of a chain is told, and how much of it.
+    Fold = 12,
 }
 
 /// The generator for one (seed, purpose, step, id): the four numbers are ChaCha's key.

@@ -197,12 +197,13 @@ fn clouds_are_centred_conformers_with_their_graph() {
             }
             let range = batch.condition.offsets[cloud]..batch.condition.offsets[cloud + 1];
             let numbers = record.molecule().atoms.iter().map(|a| a.atomic_number);
-            assert!(numbers.eq(batch.condition.atomic_numbers[range.clone()].iter().copied()));
+            let atoms = batch.condition.atoms().unwrap();
+            assert!(numbers.eq(atoms.atomic_numbers[range.clone()].iter().copied()));
             let inside = |bond: &&[u32; 2]| bond.iter().all(|&i| range.contains(&(i as usize)));
             assert_eq!(batch.condition.bonds.iter().filter(inside).count(), record.molecule().bonds.len());
             index += 1;
         }
-        assert_eq!(batch.condition.features.len(), batch.x_1.points().len());
+        assert_eq!(batch.condition.atoms().unwrap().features.len(), batch.x_1.points().len());
     }
     assert_eq!(index, split.len());
 }
@@ -215,7 +216,7 @@ fn stored_handedness_is_that_of_the_conformers() {
     for partition in ["drugs", "qm9"] {
         let batches = ValidationBatches::new(open_sample(partition).split("train").unwrap(), None, 64, None).unwrap();
         for batch in (0..batches.len()).map(|k| batches.batch(k).unwrap()) {
-            for centre in &batch.condition.stereo_centres {
+            for centre in &batch.condition.atoms().unwrap().stereo_centres {
                 let range = batch.x_1.range(centre.cloud as usize);
                 assert!(centre.neighbours.iter().all(|&i| range.contains(&(i as usize))));
                 let neighbours = centre.neighbours.map(|i| i - range.start as u32);

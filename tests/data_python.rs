@@ -58,8 +58,9 @@ fn assert_agrees_with_rdkit(dir: &Path, split: &str) -> usize {
     for (i, expected) in described.iter().enumerate() {
         let (record, condition) = (split.molecule(i).unwrap(), batches.batch(i).unwrap().condition);
         assert_eq!((record.key(), record.num_conformers()), (expected.key.as_str(), expected.conformers));
-        assert_eq!(condition.atomic_numbers, expected.atomic_numbers, "{}", expected.key);
-        assert_eq!(condition.features, expected.features, "{}", expected.key);
+        let atoms = condition.atoms().unwrap();
+        assert_eq!(atoms.atomic_numbers, expected.atomic_numbers, "{}", expected.key);
+        assert_eq!(atoms.features, expected.features, "{}", expected.key);
         assert_eq!(condition.bonds, expected.bonds, "{}", expected.key);
         let coordinates = (0..record.num_conformers()).flat_map(|c| record.positions(c));
         assert!((coordinates.map(|&x| f64::from(x)).sum::<f64>() - expected.sum).abs() < 1e-6, "{}", expected.key);

@@ -9,7 +9,7 @@ use qsd::random::{Purpose, normal_points, stream};
 use qsd::{Error, Result};
 
 const TREATMENTS: [Treatment; 4] = [Treatment::Conventional, Treatment::Geodiff, Treatment::Af3, Treatment::Quotient];
-const LOSSES: [Loss; 2] = [Loss::Norm, Loss::Mse];
+const LOSSES: [Loss; 3] = [Loss::Norm, Loss::Mse, Loss::CoordinateMse];
 const PREDICTIONS: [Prediction; 2] = [Prediction::Velocity, Prediction::Data];
 
 /// Chains of these lengths; the graph of the last is in two parts if it has more than 4 points.
@@ -54,6 +54,7 @@ fn every_config() -> Vec<DiffusionConfig> {
                         loss,
                         prediction,
                         weight: Weight::Velocity,
+                        unit: 3.0,
                         ..base.clone()
                     });
                 }

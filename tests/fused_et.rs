@@ -24,7 +24,7 @@ struct Sample {
 
 impl Sample {
     fn input(&self) -> Input<'_> {
-        Input { x_t: &self.x_t, t: &self.t, condition: &self.condition }
+        Input { x_t: &self.x_t, t: &self.t, condition: &self.condition, self_condition: None }
     }
 
     /// Molecules at these places, with these bonds (counted over all of them) and random elements and features.
@@ -32,13 +32,9 @@ impl Sample {
         let x_t = Clouds::from_clouds(clouds.iter().map(Vec::as_slice));
         let atoms = x_t.points().len();
         let mut rng = stream(seed, Purpose::Initialization, 1, 0);
-        let condition = Condition {
-            offsets: x_t.offsets().to_vec(),
-            atomic_numbers: (0..atoms).map(|_| [1, 6, 7, 8, 9, 16, 17][rng.random_range(0..7)]).collect(),
-            features: (0..atoms).map(|_| std::array::from_fn(|_| rng.random_range(0..6) as f32)).collect(),
-            bonds,
-            stereo_centres: Vec::new(),
-        };
+        let elements = (0..atoms).map(|_| [1, 6, 7, 8, 9, 16, 17][rng.random_range(0..7)]).collect();
+        let features = (0..atoms).map(|_| std::array::from_fn(|_| rng.random_range(0..6) as f32)).collect();
+        let condition = Condition::of_atoms(x_t.offsets().to_vec(), elements, features, bonds);
         let t = (0..x_t.len()).map(|_| rng.random_range(0.0..1.0)).collect();
         Sample { x_t, t, condition }
     }
@@ -47,13 +43,13 @@ impl Sample {
     fn only(&self, b: usize) -> Sample {
         let (range, whole) = (self.x_t.range(b), &self.condition);
         let mine = |bond: &&[u32; 2]| range.contains(&(bond[0] as usize));
-        let condition = Condition {
-            offsets: vec![0, range.len()],
-            atomic_numbers: whole.atomic_numbers[range.clone()].to_vec(),
-            features: whole.features[range.clone()].to_vec(),
-            bonds: whole.bonds.iter().filter(mine).map(|bond| bond.map(|atom| atom - range.start as u32)).collect(),
-            stereo_centres: Vec::new(),
-        };
+        let atoms = whole.atoms().unwrap();
+        let condition = Condition::of_atoms(
+            vec![0, range.len()],
+            atoms.atomic_numbers[range.clone()].to_vec(),
+            atoms.features[range.clone()].to_vec(),
+            whole.bonds.iter().filter(mine).map(|bond| bond.map(|atom| atom - range.start as u32)).collect(),
+        );
         Sample { x_t: Clouds::from_clouds([self.x_t.cloud(b)]), t: vec![self.t[b]], condition }
     }
 

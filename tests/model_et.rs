@@ -64,11 +64,11 @@ fn reversed(case: &Case) -> (Case, Vec<usize>) {
     let order: Vec<usize> = (0..case.x_t.len()).flat_map(|b| case.x_t.range(b).rev()).collect();
     let mut other = Case { tensors: Default::default(), config: case.config.clone(), t: case.t.clone(), ..copy(case) };
     other.x_t = case.x_t.with_points(order.iter().map(|&i| case.x_t.points()[i]).collect());
-    let c = &case.condition;
-    other.condition.atomic_numbers = order.iter().map(|&i| c.atomic_numbers[i]).collect();
-    other.condition.features = order.iter().map(|&i| c.features[i]).collect();
+    let c = case.condition.atoms().unwrap();
+    atoms_of(&mut other.condition).atomic_numbers = order.iter().map(|&i| c.atomic_numbers[i]).collect();
+    atoms_of(&mut other.condition).features = order.iter().map(|&i| c.features[i]).collect();
     let place = |atom: u32| order.iter().position(|&i| i == atom as usize).unwrap() as u32;
-    other.condition.bonds = c.bonds.iter().map(|bond| bond.map(place)).collect();
+    other.condition.bonds = case.condition.bonds.iter().map(|bond| bond.map(place)).collect();
     (other, order)
 }
 
@@ -231,13 +231,8 @@ fn initial_values_follow_their_laws() {
 fn carbons(molecules: &[&[Point]], bonds: &[[u32; 2]]) -> (Clouds, Condition) {
     let x_t = Clouds::from_clouds(molecules.iter().copied());
     let atoms = x_t.points().len();
-    let condition = Condition {
-        offsets: x_t.offsets().to_vec(),
-        atomic_numbers: vec![6; atoms],
-        features: vec![[4.0, 3.0, 5.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]; atoms],
-        bonds: bonds.to_vec(),
-        stereo_centres: Vec::new(),
-    };
+    let features = vec![[4.0, 3.0, 5.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]; atoms];
+    let condition = Condition::of_atoms(x_t.offsets().to_vec(), vec![6; atoms], features, bonds.to_vec());
     (x_t, condition)
 }
 
@@ -264,7 +259,8 @@ fn check_finite(name: &str, molecules: &[&[Point]], bonds: &[[u32; 2]]) {
     for recipe in RECIPES {
         let (case, (x_t, condition)) = (Case::load(recipe), carbons(molecules, bonds));
         for network in networks(&case) {
-            let input = Input { x_t: &x_t, t: &vec![0.3; molecules.len()], condition: &condition };
+            let input =
+                Input { x_t: &x_t, t: &vec![0.3; molecules.len()], condition: &condition, self_condition: None };
             let (v, gradient) = walk(&*network, &case.parameters(), input);
             assert!(flat(&v).iter().all(|v| v.is_finite()), "{recipe}, {name}");
             assert!(gradient.iter().all(|g| g.is_finite()), "{recipe}, {name}");
@@ -293,7 +289,7 @@ fn what_is_not_finite_neither_panics_nor_passes_unseen() {
         let (x_t, condition) = carbons(&[&[[bad, 0.0, 0.0], [1.0, 0.3, 0.0], [0.0, 1.0, 1.0]]], &[[0, 1], [1, 2]]);
         let case = Case::load("drugs-so3");
         for network in networks(&case) {
-            let input = Input { x_t: &x_t, t: &[0.5], condition: &condition };
+            let input = Input { x_t: &x_t, t: &[0.5], condition: &condition, self_condition: None };
             let (v, _) = walk(&*network, &case.parameters(), input);
             assert!(flat(&v).iter().any(|v| !v.is_finite()), "{bad}");
         }
@@ -307,7 +303,7 @@ fn inputs_that_do_not_fit_are_refused() {
     for network in networks(&case) {
         let denoiser = network.bind(&parameters).unwrap();
         let refusal = |t: &[f64], condition: &Condition| {
-            let input = Input { x_t: &case.x_t, t, condition };
+            let input = Input { x_t: &case.x_t, t, condition, self_condition: None };
             let Err(error) = denoiser.record(input) else { panic!("recorded") };
             assert_eq!(denoiser.predict(input).unwrap_err().to_string(), error.to_string());
             assert!(matches!(error, Error::Data(_)));
@@ -319,16 +315,18 @@ fn inputs_that_do_not_fit_are_refused() {
             refusal(&case.t, &condition)
         };
         assert!(refusal(&case.t[1..], &case.condition).contains("3 times, but 4 expected"));
-        assert!(spoilt(|c| c.atomic_numbers[5] = 100).contains("atom 5 has atomic number 100"));
+        assert!(spoilt(|c| atoms_of(c).atomic_numbers[5] = 100).contains("atom 5 has atomic number 100"));
         assert!(spoilt(|c| c.bonds[0] = [0, 84]).contains("bond 0 joins atoms 0 and 84"));
         assert!(spoilt(|c| c.bonds[3] = [2, 2]).contains("bond 3"));
         assert!(spoilt(|c| c.bonds[3] = [2, 85]).contains("bond 3"));
         assert!(spoilt(|c| c.offsets[1] += 1).contains("divided differently"));
-        assert!(spoilt(|c| c.features.truncate(84)).contains("84 feature rows"));
+        assert!(spoilt(|c| atoms_of(c).features.truncate(84)).contains("84 feature rows"));
         for molecules in [&[][..], &[&[][..], &[]]] {
             let (nothing, condition) = carbons(molecules, &[]);
             let t = vec![0.5; molecules.len()];
-            assert!(denoiser.predict(Input { x_t: &nothing, t: &t, condition: &condition }).is_err());
+            assert!(
+                denoiser.predict(Input { x_t: &nothing, t: &t, condition: &condition, self_condition: None }).is_err()
+            );
         }
         assert!(matches!(network.bind(&[0.0]).map(|_| ()), Err(Error::Checkpoint(_))));
     }
@@ -353,7 +351,7 @@ fn each_unit_is_handed_on_once_it_is_final() {
     // More than one chunk of the fused engine.
     let long: Vec<Point> = (0..130).map(|i| [0.9 * i as f64, (i % 3) as f64, 0.0]).collect();
     let (x_t, condition) = carbons(&[&long, &long[..3], &long], &[[0, 1]]);
-    let input = Input { x_t: &x_t, t: &[0.2, 0.9, 0.4], condition: &condition };
+    let input = Input { x_t: &x_t, t: &[0.2, 0.9, 0.4], condition: &condition, self_condition: None };
     for network in networks(&case) {
         check_units(&*network, &case, case.input());
         check_units(&*network, &case, input);

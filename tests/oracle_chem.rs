@@ -124,7 +124,7 @@ fn a_wrong_centre_mirrors_the_molecule() {
         let positions = &reference.positions;
         assert_eq!(&corrected(positions), positions, "right as it is");
         let mirrored: Vec<[f64; 3]> = positions.iter().map(|x| x.map(|x| -x)).collect();
-        assert_eq!(&corrected(&mirrored) == positions, !condition.stereo_centres.is_empty());
+        assert_eq!(&corrected(&mirrored) == positions, !condition.atoms().unwrap().stereo_centres.is_empty());
         let flat: Vec<[f64; 3]> = positions.iter().map(|&[x, y, _]| [x, y, 0.0]).collect();
         assert_eq!(corrected(&flat), flat, "flat centres are not wrong");
     }

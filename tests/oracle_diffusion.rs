@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use qsd::data::{Condition, StereoCentre};
+use qsd::data::{Atoms, Condition, Points, StereoCentre};
 use qsd::diffusion::*;
 use qsd::geometry::{Clouds, Group, Point, Se3, Translations, kabsch};
 use safetensors::{Dtype, SafeTensors};
@@ -75,7 +75,7 @@ fn proteina() -> DiffusionConfig {
         time: TimeLaw::BetaUniform,
         t_min: 0.0,
         t_max: 1.0,
-        loss: Loss::Mse,
+        loss: Loss::CoordinateMse,
         weight: Weight::Velocity,
         ..DiffusionConfig::default()
     }
@@ -220,7 +220,8 @@ fn handedness() {
         neighbours: std::array::from_fn(|k| n[k] as u32),
         sign: tag as i8,
     });
-    let condition = Condition { stereo_centres: stereo_centres.collect(), ..Condition::default() };
+    let atoms = Atoms { stereo_centres: stereo_centres.collect(), ..Atoms::default() };
+    let condition = Condition { points: Points::Atoms(atoms), ..Condition::default() };
     for case in ["in", "ref"] {
         let mut x = clouds(&oracle.points(&format!("{case}.pos")), &offsets_of(&batch));
         correct_handedness(&condition, &mut x);
@@ -277,8 +278,6 @@ fn one_sided_loss() {
     };
     let data = DiffusionConfig { prediction: Prediction::Data, ..proteina() };
     let found = evaluate(&data, &draw, &ragged("conv.x_1_from_v"), 1.0).loss;
-    // The reference divides by the number of coordinates, qsd by the number of points.
-    let found: Vec<f64> = found.iter().map(|loss| loss / 3.0).collect();
     compare("weighted loss", &found, oracle.get("loss.fm_per_sample"), 1e-13);
 }
 
@@ -291,16 +290,20 @@ fn grids_and_noise_levels() {
         ("schedule.power.p2.0.K10", sampler(Grid::Power, 2.0)),
         ("schedule.log.p2.0.K10", sampler(Grid::Log, 2.0)),
         ("schedule.log.p1.0.K10", sampler(Grid::Log, 1.0)),
+        ("schedule.cos_sch_v_snr.p1.5.K10", sampler(Grid::Cosine, 1.5)),
+        ("schedule.loglinear.pNone.K10", sampler(Grid::LogLinear, 1.0)),
+        ("schedule.edm.p7.0.K10", sampler(Grid::Edm, 7.0)),
     ] {
         compare(name, &config.times(), oracle.get(name), 1e-14);
     }
     let times = sampler(Grid::Log, 2.0).times();
     for (name, eta) in [("us", Eta::Ratio), ("tan", Eta::Tangent), ("1_over_t", Eta::Inverse)] {
         for (clamp, eta_max) in [("None", None), ("10.0", Some(10.0))] {
-            let config = SamplerConfig { eta, eta_max, ..SamplerConfig::default() };
-            let found: Vec<f64> = times[..10].iter().map(|&t| config.eta(t)).collect();
-            let name = format!("gt.{name}.p1.0.clamp{clamp}.log2.K10");
-            compare(&name, &found, oracle.get(&name), 1e-13);
+            for (power, eta_power) in [("0.5", 0.5), ("1.0", 1.0), ("1.5", 1.5)] {
+                let config = SamplerConfig { eta, eta_power, eta_max, ..SamplerConfig::default() };
+                let name = format!("gt.{name}.p{power}.clamp{clamp}.log2.K10");
+                compare(&name, &config.etas(&times[..10]), oracle.get(&name), 1e-13);
+            }
         }
     }
 }

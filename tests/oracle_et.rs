@@ -204,10 +204,12 @@ fn structural_zeros(case: &Case, span: &qsd::model::Span) -> Vec<bool> {
         {
             row < case.config.hidden
         }
-        name if name.ends_with("embedding.weight") => !case.condition.atomic_numbers.contains(&(row as u8)),
+        name if name.ends_with("embedding.weight") => {
+            !case.condition.atoms().unwrap().atomic_numbers.contains(&(row as u8))
+        }
         _ => false,
     };
-    let features = &case.condition.features;
+    let features = &case.condition.atoms().unwrap().features;
     let zero_column =
         |column: usize| span.name.ends_with("node_mlp.0.weight") && features.iter().all(|f| f[column] == 0.0);
     (0..row_count(span) * row_length).map(|i| zero_row(i / row_length) || zero_column(i % row_length)).collect()

@@ -29,7 +29,7 @@ impl Work {
 
     /// Number of atoms.
     pub(crate) fn atoms(&self) -> usize {
-        self.condition.atomic_numbers.len()
+        self.condition.offsets[self.len()]
     }
 
     /// Some consecutive molecules of it.
@@ -37,16 +37,15 @@ impl Work {
         let offsets = &self.condition.offsets;
         let atoms = offsets[molecules.start]..offsets[molecules.end];
         let clouds = |all: &Clouds| Clouds::from_clouds(molecules.clone().map(|b| all.cloud(b)));
-        let first = atoms.start as u32;
+        let (first, known) = (atoms.start as u32, self.condition.atoms());
         let bonds = self.condition.bonds.iter().filter(|bond| atoms.contains(&(bond[0] as usize)));
         Work {
-            condition: Condition {
-                offsets: offsets[molecules.start..=molecules.end].iter().map(|o| o - atoms.start).collect(),
-                atomic_numbers: self.condition.atomic_numbers[atoms.clone()].to_vec(),
-                features: self.condition.features[atoms.clone()].to_vec(),
-                bonds: bonds.map(|bond| bond.map(|atom| atom - first)).collect(),
-                stereo_centres: Vec::new(),
-            },
+            condition: Condition::of_atoms(
+                offsets[molecules.start..=molecules.end].iter().map(|o| o - atoms.start).collect(),
+                known.map_or_else(Vec::new, |known| known.atomic_numbers[atoms.clone()].to_vec()),
+                known.map_or_else(Vec::new, |known| known.features[atoms.clone()].to_vec()),
+                bonds.map(|bond| bond.map(|atom| atom - first)).collect(),
+            ),
             draw: Draw {
                 t: self.draw.t[molecules.clone()].to_vec(),
                 x_t: clouds(&self.draw.x_t),
@@ -90,13 +89,12 @@ pub(crate) fn of_file(path: &Path) -> Result<Work> {
     Ok(Work {
         draw: Draw { t: doubles("t")?, x_t: clouds("x_t")?, x_1: clouds("positions")?, u_t: clouds("target")? },
         x_0: clouds("x_0")?,
-        condition: Condition {
-            atomic_numbers: integers("atomic_numbers")?.into_iter().map(|z| z as u8).collect(),
-            features: features.as_chunks::<NUM_FEATURES>().0.to_vec(),
-            bonds: integers("bonds")?.as_chunks().0.iter().map(|bond: &[i64; 2]| bond.map(|a| a as u32)).collect(),
-            stereo_centres: Vec::new(),
-            offsets: offsets.clone(),
-        },
+        condition: Condition::of_atoms(
+            offsets.clone(),
+            integers("atomic_numbers")?.into_iter().map(|z| z as u8).collect(),
+            features.as_chunks::<NUM_FEATURES>().0.to_vec(),
+            integers("bonds")?.as_chunks().0.iter().map(|bond: &[i64; 2]| bond.map(|a| a as u32)).collect(),
+        ),
     })
 }
 
@@ -128,13 +126,12 @@ pub(crate) fn synthetic(config: &DiffusionConfig, count: usize, atoms: usize) ->
         let hydrogens = (heavy as u32..atoms as u32).map(move |i| [i - heavy as u32, i]);
         chain.chain(rings).chain(hydrogens).map(move |bond| bond.map(|atom| first + atom))
     });
-    let condition = Condition {
-        offsets: (0..=count).map(|b| b * atoms).collect(),
-        atomic_numbers: (0..count * atoms).map(|i| if i % atoms < heavy { 6 } else { 1 }).collect(),
-        features: vec![[4.0, 3.0, 5.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]; count * atoms],
-        bonds: bonds.collect(),
-        stereo_centres: Vec::new(),
-    };
+    let condition = Condition::of_atoms(
+        (0..=count).map(|b| b * atoms).collect(),
+        (0..count * atoms).map(|i| if i % atoms < heavy { 6 } else { 1 }).collect(),
+        vec![[4.0, 3.0, 5.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]; count * atoms],
+        bonds.collect(),
+    );
     let x_1 = Clouds::from_clouds(clouds.iter().map(Vec::as_slice)).centred();
     Work::noised(config, Batch { ids: (0..count as u64).collect(), x_1, condition })
 }

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use qsd::distributed::Communicator;
-use qsd::model::{self, ComputeConfig, Engine, Precision};
+use qsd::model::{self, ComputeConfig, Engine, ModelConfig, Precision};
 use qsd::train::Config;
 use qsd::{Error, Result, config, train};
 use serde::de::DeserializeOwned;
@@ -117,8 +117,9 @@ fn run(_: &dyn Communicator, options: Options) -> Result<u8> {
 /// The line of JSON: averages per molecule.
 fn report(options: &Options, config: &Config, work: &Work, measured: &Measured) -> Result<Value> {
     let positions = if options.task == Task::Sample { &work.x_0 } else { &work.draw.x_t };
-    let counts = Counts::new(&config.model, positions, &work.condition.bonds);
-    let (forward, backward) = (counts.forward(&config.model), counts.backward(&config.model));
+    let ModelConfig::Et(shape) = &config.model;
+    let counts = Counts::new(shape, positions, &work.condition.bonds);
+    let (forward, backward) = (counts.forward(shape), counts.backward(shape));
     let flop: Vec<Flop> = match options.task {
         Task::Train => vec![forward, backward],
         Task::Predict => vec![forward],

@@ -132,7 +132,7 @@ impl Bench<'_> {
     /// The task, on one thread.
     fn compute(&self, denoiser: &dyn Denoiser, work: &Work, gradient: &mut [f32]) -> Result<Split> {
         let start = cpu_seconds(libc::CLOCK_THREAD_CPUTIME_ID);
-        let input = Input { x_t: &work.draw.x_t, t: &work.draw.t, condition: &work.condition };
+        let input = Input { x_t: &work.draw.x_t, t: &work.draw.t, condition: &work.condition, self_condition: None };
         let mut split = Split::default();
         match self.task {
             Task::Predict => {
@@ -164,7 +164,8 @@ impl Bench<'_> {
         let mut x = work.x_0.clone();
         for index in 0..steps {
             let t = vec![index as f64 / steps as f64; x.len()];
-            let prediction = denoiser.predict(Input { x_t: &x, t: &t, condition: &work.condition })?;
+            let prediction =
+                denoiser.predict(Input { x_t: &x, t: &t, condition: &work.condition, self_condition: None })?;
             x = sampler.step(index, &x, &prediction, None);
         }
         check(x.points().as_flattened().iter().all(|c| c.is_finite()))

@@ -47,28 +47,92 @@ fn centre(mut points: Vec<Point>) -> Vec<Point> {
     points
 }
 
-/// What the denoiser knows of the `N` points besides position and time: the molecules' graphs. Indices are
-/// those of the batch's points, `0..N`.
+/// What the denoiser knows of the `N` points besides position and time. Indices are those of the batch's points,
+/// `0..N`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     /// First point of each cloud, and the end: `B + 1` ascending indices.
     pub offsets: Vec<usize>,
-    /// Atomic number of each point.
-    pub atomic_numbers: Vec<u8>,
-    /// Features of each point: category indices as floats.
-    pub features: Vec<[f32; NUM_FEATURES]>,
-    /// Bonds, each once; cloud by cloud, in the molecule's order.
+    /// Which points are joined, each pair once; cloud by cloud. Of molecules the bonds, in the molecule's order; of
+    /// chains the residues that follow each other without a break.
     pub bonds: Vec<[u32; 2]>,
+    /// What the points are.
+    pub points: Points,
+}
+
+/// What the points of a batch are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Points {
+    /// Atoms of molecules.
+    Atoms(Atoms),
+    /// Residues of protein chains, each at its CA atom.
+    Residues(Residues),
+}
+
+/// What is known of atoms.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Atoms {
+    /// Atomic number of each.
+    pub atomic_numbers: Vec<u8>,
+    /// Features of each: category indices as floats.
+    pub features: Vec<[f32; NUM_FEATURES]>,
     /// Tetrahedral centres with four neighbours and a known handedness.
     pub stereo_centres: Vec<StereoCentre>,
 }
 
+/// What is known of residues.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Residues {
+    /// The author's number of each. Numbers may jump and repeat; networks count from the chain's first as 1.
+    pub numbers: Vec<i32>,
+    /// Whether the chain is broken after the residue: the next CA is farther than 4 Å. Never after the last.
+    pub breaks: Vec<bool>,
+    /// The fold class of each chain, `B`.
+    pub folds: Vec<Fold>,
+}
+
+/// The fold class of a chain: which class of the levels C, A and T; `None` where it is not told.
+pub type Fold = [Option<u32>; 3];
+
 impl Condition {
+    /// Atoms without known handedness.
+    pub fn of_atoms(
+        offsets: Vec<usize>,
+        atomic_numbers: Vec<u8>,
+        features: Vec<[f32; NUM_FEATURES]>,
+        bonds: Vec<[u32; 2]>,
+    ) -> Self {
+        let points = Points::Atoms(Atoms { atomic_numbers, features, stereo_centres: Vec::new() });
+        Condition { offsets, bonds, points }
+    }
+
     /// What is known of these molecules, a cloud each; also of molecules without positions, for sampling.
     pub fn from_molecules<'a>(molecules: impl IntoIterator<Item = &'a Molecule>) -> Self {
-        let mut condition = Condition::default();
-        molecules.into_iter().for_each(|molecule| condition.push(molecule));
-        condition
+        let (mut offsets, mut bonds, mut atoms) = (vec![0], Vec::new(), Atoms::default());
+        for (cloud, molecule) in molecules.into_iter().enumerate() {
+            let first = atoms.atomic_numbers.len() as u32;
+            bonds.extend(molecule.bonds.iter().map(|bond| [first + bond.begin, first + bond.end]));
+            atoms.push(cloud as u32, molecule);
+            offsets.push(atoms.atomic_numbers.len());
+        }
+        Condition { offsets, bonds, points: Points::Atoms(atoms) }
+    }
+
+    /// Chains of these lengths of which nothing else is known: residues numbered from 1, no break, no fold class.
+    /// What sampling starts from.
+    pub fn from_lengths(lengths: &[usize]) -> Self {
+        let mut offsets = vec![0];
+        offsets.extend(lengths.iter().scan(0, |end, n| {
+            *end += n;
+            Some(*end)
+        }));
+        let total = offsets[lengths.len()];
+        let residues = Residues {
+            numbers: lengths.iter().flat_map(|&n| 1..=n as i32).collect(),
+            breaks: vec![false; total],
+            folds: vec![Fold::default(); lengths.len()],
+        };
+        Condition { bonds: residues.bonds(&offsets), offsets, points: Points::Residues(residues) }
     }
 
     /// Number of clouds, `B`.
@@ -81,30 +145,57 @@ impl Condition {
         self.len() == 0
     }
 
-    fn push(&mut self, molecule: &Molecule) {
-        let (cloud, first) = (self.len() as u32, self.atomic_numbers.len() as u32);
+    /// The atoms, where the points are atoms.
+    pub fn atoms(&self) -> Option<&Atoms> {
+        match &self.points {
+            Points::Atoms(atoms) => Some(atoms),
+            Points::Residues(_) => None,
+        }
+    }
+
+    /// The residues, where the points are residues.
+    pub fn residues(&self) -> Option<&Residues> {
+        match &self.points {
+            Points::Atoms(_) => None,
+            Points::Residues(residues) => Some(residues),
+        }
+    }
+
+    /// The same with no chain's fold class told.
+    pub fn without_folds(&self) -> Self {
+        let mut condition = self.clone();
+        if let Points::Residues(residues) = &mut condition.points {
+            residues.folds.fill(Fold::default());
+        }
+        condition
+    }
+}
+
+impl Default for Condition {
+    fn default() -> Self {
+        Condition { offsets: vec![0], bonds: Vec::new(), points: Points::Atoms(Atoms::default()) }
+    }
+}
+
+impl Atoms {
+    fn push(&mut self, cloud: u32, molecule: &Molecule) {
+        let first = self.atomic_numbers.len() as u32;
         self.atomic_numbers.extend(molecule.atoms.iter().map(|atom| atom.atomic_number));
         self.features.extend(atom_features(molecule));
-        self.bonds.extend(molecule.bonds.iter().map(|bond| [first + bond.begin, first + bond.end]));
         let centres = stereo_centres(molecule).into_iter();
         self.stereo_centres.extend(centres.map(|centre| StereoCentre {
             cloud,
             neighbours: centre.neighbours.map(|atom| first + atom),
             sign: centre.sign,
         }));
-        self.offsets.push(self.atomic_numbers.len());
     }
 }
 
-impl Default for Condition {
-    fn default() -> Self {
-        Condition {
-            offsets: vec![0],
-            atomic_numbers: Vec::new(),
-            features: Vec::new(),
-            bonds: Vec::new(),
-            stereo_centres: Vec::new(),
-        }
+impl Residues {
+    /// The pairs of residues that follow each other without a break, in chains that begin at `offsets`.
+    pub fn bonds(&self, offsets: &[usize]) -> Vec<[u32; 2]> {
+        let inner = offsets.windows(2).flat_map(|chain| (chain[0] + 1..chain[1]).map(|next| next - 1));
+        inner.filter(|&i| !self.breaks[i]).map(|i| [i as u32, i as u32 + 1]).collect()
     }
 }
 

@@ -34,6 +34,8 @@ pub struct DiffusionConfig {
     pub t_max: f64,
     /// How a point's residual becomes its loss.
     pub loss: Loss,
+    /// The length that the loss counts as 1, Å: 10 for losses in nanometres.
+    pub unit: f64,
     /// The weight w(t) of a cloud's loss.
     pub weight: Weight,
     /// Whether the target `x_1 − x_0 + …` is centred, as the prediction of a centred network is. ET-Flow
@@ -43,6 +45,9 @@ pub struct DiffusionConfig {
     pub centre_target: bool,
     /// Whether each x_1 is turned by a random rotation first. Needed by networks that are not equivariant.
     pub rotate: bool,
+    /// The share of steps in which the network predicts twice, the second time knowing what it predicted first
+    /// (self-conditioning; see [`fed_back`](super::fed_back)). Networks that know nothing of it need 0.
+    pub self_conditioning: f64,
 }
 
 impl Default for DiffusionConfig {
@@ -59,9 +64,11 @@ impl Default for DiffusionConfig {
             t_min: 1e-4,
             t_max: 0.9999,
             loss: Loss::Norm,
+            unit: 1.0,
             weight: Weight::Constant,
             centre_target: true,
             rotate: false,
+            self_conditioning: 0.0,
         }
     }
 }
@@ -134,7 +141,7 @@ pub enum TimeLaw {
     BetaUniform,
 }
 
-/// A cloud's loss, from its points' residuals r_n in Å (or Å per unit of time).
+/// A cloud's loss, from its points' residuals r_n (or those per unit of time), in units of `diffusion.unit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
@@ -142,6 +149,8 @@ pub enum Loss {
     Norm,
     /// The mean of |r_n|².
     Mse,
+    /// The mean over coordinates, |r_n|²/3, as Proteina counts.
+    CoordinateMse,
 }
 
 /// The weight w(t), which multiplies |r_n|²; |r_n| is multiplied by its root, so that either loss is that of
@@ -161,6 +170,11 @@ impl DiffusionConfig {
     pub fn validate(&self) -> Result<()> {
         non_negative("diffusion.sigma", self.sigma)?;
         positive("diffusion.prior_scale", self.prior_scale)?;
+        positive("diffusion.unit", self.unit)?;
+        if !(0.0..=1.0).contains(&self.self_conditioning) {
+            let found = self.self_conditioning;
+            return Err(Error::Config(format!("diffusion.self_conditioning: expected 0 to 1, found {found}")));
+        }
         self.validate_times()?;
         self.validate_data_prediction()
     }

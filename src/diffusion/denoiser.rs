@@ -15,6 +15,9 @@ pub struct Input<'a> {
     pub t: &'a [f64],
     /// What the network is conditioned on.
     pub condition: &'a Condition,
+    /// Self-conditioning: the x_1 in Å that was predicted before and is fed back; `None` where none was. Networks that
+    /// do not know it ignore it.
+    pub self_condition: Option<&'a Clouds>,
 }
 
 /// A network with its parameters: a vector per point, whose meaning (a velocity, or the data x_1) is the
@@ -34,6 +37,16 @@ pub type Ready<'a> = dyn FnMut(Range<usize>, &mut [f32]) -> Result<()> + 'a;
 pub trait Recording {
     /// The prediction, one vector per point.
     fn prediction(&self) -> &Clouds;
+
+    /// A loss of the network's own, beside that of the prediction: its value for each cloud, weighted as it counts.
+    /// `scale` times its gradient joins that of [`backward`](Self::backward). None of most networks: an empty list.
+    ///
+    /// # Errors
+    /// When `x_1` (the data, Å) or `t` do not fit the recording.
+    fn auxiliary(&mut self, x_1: &Clouds, t: &[f64], scale: f64) -> Result<Vec<f64>> {
+        let _ = (x_1, t, scale);
+        Ok(Vec::new())
+    }
 
     /// Given the loss's gradient at the prediction, *overwrites* `gradient` with the loss's gradient at
     /// every parameter, in the layout of the network's parameter buffer (exact zeros where the loss does

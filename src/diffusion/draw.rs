@@ -55,6 +55,11 @@ pub fn draw(config: &DiffusionConfig, seed: u64, step: u64, batch: &Batch) -> Re
     Ok(Draw { t, x_t, x_1, u_t })
 }
 
+/// Whether the predictions of a step are fed back: one toss for the whole step, so that its shards agree.
+pub fn self_conditions(config: &DiffusionConfig, seed: u64, step: u64) -> bool {
+    stream(seed, Purpose::SelfCondition, step, 0).random::<f64>() < config.self_conditioning
+}
+
 /// One id per cloud, or an error.
 pub(super) fn check_partition(condition: &Condition, ids: &[u64]) -> Result<()> {
     let clouds = condition.offsets.len().saturating_sub(1);

@@ -12,7 +12,7 @@ use crate::geometry::{Clouds, Point};
 /// If the condition's indices are not those of the clouds.
 pub fn correct_handedness(condition: &Condition, x: &mut Clouds) {
     let mut mirror = vec![false; x.len()];
-    for centre in &condition.stereo_centres {
+    for centre in condition.atoms().iter().flat_map(|atoms| &atoms.stereo_centres) {
         mirror[centre.cloud as usize] |= is_wrong(centre, x.points());
     }
     for (b, _) in mirror.iter().enumerate().filter(|(_, mirrored)| **mirrored) {

@@ -7,6 +7,7 @@
 mod config;
 mod denoiser;
 mod draw;
+mod guidance;
 mod handedness;
 mod interpolant;
 mod objective;
@@ -16,10 +17,11 @@ mod schedule;
 
 pub use config::{Coupling, DiffusionConfig, Interpolant, Loss, Prediction, Prior, TimeLaw, Treatment, Weight};
 pub use denoiser::{Denoiser, Input, Ready, Recording};
-pub use draw::{Draw, draw, time};
+pub use draw::{Draw, draw, self_conditions, time};
+pub use guidance::Guided;
 pub use handedness::correct_handedness;
 pub use interpolant::{Affine, GaussianPath, Noised, interpolate};
-pub use objective::{Evaluation, evaluate};
+pub use objective::{Evaluation, evaluate, fed_back};
 pub use prior::{HarmonicPrior, prior_sample};
 pub use sampler::{Sampler, Step};
 pub use schedule::{Eta, Grid, SamplerConfig, SamplerKind};

@@ -49,7 +49,7 @@ pub fn evaluate(config: &DiffusionConfig, draw: &Draw, prediction: &Clouds, scal
         let cloud = Cloud::new(config, draw, prediction, b);
         let weight = weight(config, cloud.t);
         let (horizontal, vertical) = cloud.split();
-        let (loss, mut gradient) = mean_loss(config.loss, &cloud.residual(config.treatment));
+        let (loss, mut gradient) = mean_loss(config.loss, config.unit, &cloud.residual(config.treatment));
         if config.treatment == Treatment::Quotient {
             // P is self-adjoint: its transpose is P itself.
             Se3.horizontal_projection(cloud.x_t, &mut gradient);
@@ -108,12 +108,7 @@ impl<'a> Cloud<'a> {
 
     /// D.
     fn predicted_data(&self) -> Vec<Point> {
-        match self.kind {
-            Prediction::Data => self.prediction.to_vec(),
-            Prediction::Velocity => {
-                self.x_t.iter().zip(self.prediction).map(|(x, v)| combine(1.0, x, self.remaining(), v)).collect()
-            }
-        }
+        predicted_data(self.kind, self.remaining(), self.x_t, self.prediction)
     }
 
     /// The residual after x_1 has been moved rigidly onto `reference`.
@@ -140,11 +135,46 @@ impl<'a> Cloud<'a> {
     }
 }
 
-/// The mean over points of |r| or |r|², and its gradient at the residuals. The gradient of |r| at 0 is 0.
-fn mean_loss(loss: Loss, residual: &[Point]) -> (f64, Vec<Point>) {
-    let share = 1.0 / residual.len().max(1) as f64;
+/// D, from a prediction at a state with 1 − t `remaining`.
+fn predicted_data(kind: Prediction, remaining: f64, x_t: &[Point], prediction: &[Point]) -> Vec<Point> {
+    match kind {
+        Prediction::Data => prediction.to_vec(),
+        Prediction::Velocity => x_t.iter().zip(prediction).map(|(x, v)| combine(1.0, x, remaining, v)).collect(),
+    }
+}
+
+/// What is fed back to a network as self-conditioning: the x_1 that it predicts at `x_t`, D, in Å.
+///
+/// Under the treatment `quotient` the rotation of D about x_t is free, since no loss sees it, and feeding it back
+/// would teach the network its own whim. What is learnt is D's displacement from x_t up to rotations, so that this is
+/// fed back: x_t + P_{x_t}(D − x_t), which is x_t + (1−t) P_{x_t}(v) for a velocity. Otherwise it is D itself.
+///
+/// # Panics
+/// If the clouds differ in their sizes.
+pub fn fed_back(config: &DiffusionConfig, t: &[f64], x_t: &Clouds, prediction: &Clouds) -> Clouds {
+    let mut fed = x_t.clone();
+    for (b, t) in t.iter().enumerate() {
+        let x = x_t.cloud(b);
+        let data = predicted_data(config.prediction, 1.0 - t, x, prediction.cloud(b));
+        let mut displacement: Vec<Point> = data.iter().zip(x).map(|(d, x)| sub(d, x)).collect();
+        if config.treatment == Treatment::Quotient {
+            Se3.horizontal_projection(x, &mut displacement);
+        }
+        let moved = x.iter().zip(&displacement).map(|(x, d)| combine(1.0, x, 1.0, d));
+        fed.cloud_mut(b).iter_mut().zip(moved.collect::<Vec<_>>()).for_each(|(slot, p)| *slot = p);
+    }
+    fed
+}
+
+/// A cloud's loss, of residuals in units of `unit`, and its gradient at the residuals. The gradient of |r| at 0 is 0.
+fn mean_loss(loss: Loss, unit: f64, residual: &[Point]) -> (f64, Vec<Point>) {
+    let share = match loss {
+        Loss::Norm => 1.0 / unit,
+        Loss::Mse => 1.0 / (unit * unit),
+        Loss::CoordinateMse => 1.0 / (3.0 * unit * unit),
+    } / residual.len().max(1) as f64;
     match loss {
-        Loss::Mse => {
+        Loss::Mse | Loss::CoordinateMse => {
             let gradient = residual.iter().map(|r| scale(2.0 * share, r)).collect();
             (share * residual.iter().map(norm_squared).sum::<f64>(), gradient)
         }
@@ -168,7 +198,7 @@ fn weight(config: &DiffusionConfig, t: f64) -> f64 {
         (Weight::Velocity, Prediction::Velocity) => squared / (squared + 1e-5),
     };
     match config.loss {
-        Loss::Mse => weight,
+        Loss::Mse | Loss::CoordinateMse => weight,
         Loss::Norm => weight.sqrt(),
     }
 }

@@ -4,6 +4,7 @@ use super::config::{DiffusionConfig, Prediction, Treatment};
 use super::denoiser::{Denoiser, Input};
 use super::draw::check_partition;
 use super::handedness::correct_handedness;
+use super::objective::fed_back;
 use super::prior::prior_samples;
 use super::schedule::{SamplerConfig, SamplerKind};
 use crate::data::Condition;
@@ -26,6 +27,8 @@ pub struct Sampler {
     diffusion: DiffusionConfig,
     group: Box<dyn Group>,
     times: Vec<f64>,
+    /// η_t of each step, in units of `prior_scale²`.
+    etas: Vec<f64>,
 }
 
 /// One step of the integration, as an observer sees it.
@@ -50,7 +53,9 @@ impl Sampler {
             Treatment::Quotient => Box::new(Se3),
             Treatment::Conventional | Treatment::Geodiff | Treatment::Af3 => Box::new(Translations),
         };
-        Ok(Sampler { times: config.times(), config: config.clone(), diffusion: diffusion.clone(), group })
+        let times = config.times();
+        let etas = config.etas(&times[..config.steps]);
+        Ok(Sampler { times, etas, config: config.clone(), diffusion: diffusion.clone(), group })
     }
 
     /// The same sampler on the quotient by another group.
@@ -75,9 +80,14 @@ impl Sampler {
     ) -> Result<Clouds> {
         check_partition(condition, ids)?;
         let mut x = prior_samples(&self.diffusion, condition, |b| stream(seed, Purpose::SamplePrior, 0, ids[b]))?;
+        let feeds_back = self.config.self_condition && self.diffusion.self_conditioning > 0.0;
+        let mut fed = None;
         for index in 0..self.config.steps {
             let t = vec![self.times[index]; x.len()];
-            let prediction = denoiser.predict(Input { x_t: &x, t: &t, condition })?;
+            let prediction = denoiser.predict(Input { x_t: &x, t: &t, condition, self_condition: fed.as_ref() })?;
+            if feeds_back {
+                fed = Some(fed_back(&self.diffusion, &t, &x, &prediction));
+            }
             let noise = self.is_stochastic(index).then(|| noise(&x, seed, index, ids));
             let after = self.step(index, &x, &prediction, noise.as_ref());
             check_finite(&after, ids, index, t.first())?;
@@ -103,7 +113,7 @@ impl Sampler {
     pub fn step(&self, index: usize, x: &Clouds, prediction: &Clouds, noise: Option<&Clouds>) -> Clouds {
         let (t, dt) = (self.times[index], self.times[index + 1] - self.times[index]);
         let mut drift = self.velocity(t, x, prediction);
-        let eta = noise.map_or(0.0, |_| self.config.eta(t) * self.diffusion.prior_scale.powi(2));
+        let eta = noise.map_or(0.0, |_| self.etas[index] * self.diffusion.prior_scale.powi(2));
         if let (Some(path), true) = (self.diffusion.gaussian_path(), eta > 0.0) {
             let score = path.score_from_velocity(t).apply(x, &drift);
             drift = drift.zip_map(&score, |v, s| combine(1.0, v, eta, s));

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
-use super::Network;
 use super::engine::{Precision, bf16_is_fast};
 use super::et::fused::FusedEtNetwork;
 use super::et::{EtConfig, EtNetwork};
+use super::{ModelConfig, Network};
 use crate::{Error, Result};
 
 /// Section `compute`: how the network is computed. Results of different settings agree to rounding, not bit for
@@ -41,7 +41,13 @@ pub enum Engine {
 ///
 /// # Errors
 /// [`Error::Config`] if the shape is impossible, or not one that the engine or the precision allows.
-pub fn network(config: &EtConfig, compute: ComputeConfig) -> Result<Arc<dyn Network>> {
+pub fn network(config: &ModelConfig, compute: ComputeConfig) -> Result<Arc<dyn Network>> {
+    match config {
+        ModelConfig::Et(config) => et(config, compute),
+    }
+}
+
+fn et(config: &EtConfig, compute: ComputeConfig) -> Result<Arc<dyn Network>> {
     let ComputeConfig { engine, precision } = compute;
     let fused = match engine {
         Engine::Auto => FusedEtNetwork::supports(config),
@@ -63,7 +69,8 @@ pub fn network(config: &EtConfig, compute: ComputeConfig) -> Result<Arc<dyn Netw
 
 impl ComputeConfig {
     /// What is worth a line to the user: a setting that is slow with this network or on this machine.
-    pub fn warning(self, config: &EtConfig) -> Option<&'static str> {
+    pub fn warning(self, config: &ModelConfig) -> Option<&'static str> {
+        let ModelConfig::Et(config) = config;
         match self {
             ComputeConfig { precision: Precision::Bf16, .. } if !bf16_is_fast() => {
                 Some("compute.precision=bf16: this processor has no bf16 products; they are imitated, slower than f32")
@@ -87,8 +94,8 @@ mod tests {
 
     #[test]
     fn shapes_and_settings_choose_the_engine() {
-        let (fits, odd) =
-            (EtConfig { layers: 1, ..EtConfig::default() }, EtConfig { hidden: 40, ..EtConfig::default() });
+        let shape = |layers, hidden| ModelConfig::Et(EtConfig { layers, hidden, ..EtConfig::default() });
+        let (fits, odd) = (shape(1, 160), shape(20, 40));
         let auto = ComputeConfig::default();
         assert_eq!(auto, told(r#"{"engine": "auto", "precision": "f32"}"#));
         assert!(auto.warning(&fits).is_none());

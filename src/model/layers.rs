@@ -220,3 +220,15 @@ pub(super) fn normalised(x: &Tensor) -> Result<Tensor> {
     let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + EPSILON)?.sqrt()?;
     Ok(centred.broadcast_div(&deviation)?)
 }
+
+/// 1/(1 + exp(−x)). Beyond −80, where it is 2e-35, it is flat, so that its derivative is never ∞ · 0.
+pub(super) fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    Ok((x.maximum(-80.0)?.neg()?.exp()? + 1.0)?.recip()?)
+}
+
+/// exp(x)/Σ exp(x) over the last axis.
+pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
+    let largest = x.detach().max_keepdim(D::Minus1)?;
+    let weights = x.broadcast_sub(&largest)?.exp()?;
+    Ok(weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?)
+}

@@ -1,6 +1,7 @@
 //! The networks, the one buffer their parameters live in, and the engine that computes them fast on CPUs.
 
 mod compute;
+mod config;
 mod engine;
 pub mod et;
 pub mod graph;
@@ -9,6 +10,7 @@ mod parameters;
 pub mod protein;
 
 pub use compute::{ComputeConfig, Engine, network};
+pub use config::ModelConfig;
 pub use engine::Precision;
 pub use parameters::{Layout, Span};
 

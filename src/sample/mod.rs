@@ -134,7 +134,7 @@ impl Plan {
         let warning = config.compute.warning(&config.model);
         let parameters = checkpoint.parameters(network.layout())?;
         Ok(Plan {
-            input: Input::read(&request.input, config.model.max_z)?,
+            input: Input::read(&request.input, config.model.max_z().unwrap_or(usize::MAX))?,
             sampler: Sampler::new(&config.sampler, &config.diffusion)?,
             weights: weights_sha256(&parameters),
             warning,

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig};
 use crate::data::DataConfig;
 use crate::diffusion::{DiffusionConfig, SamplerConfig};
-use crate::model::ComputeConfig;
-use crate::model::et::EtConfig;
+use crate::model::{ComputeConfig, ModelConfig};
 use crate::{Error, Result};
 
 /// The whole configuration. A file states what differs from the defaults.
@@ -22,7 +21,7 @@ pub struct Config {
     /// What it learns from.
     pub data: DataConfig,
     /// The network.
-    pub model: EtConfig,
+    pub model: ModelConfig,
     /// How the network is computed.
     pub compute: ComputeConfig,
     /// What the network is taught.
@@ -139,6 +138,11 @@ impl Config {
         self.model.validate()?;
         self.diffusion.validate()?;
         self.sampler.validate(&self.diffusion)?;
+        if self.diffusion.self_conditioning > 0.0 && !self.model.self_conditions() {
+            return Err(Error::Config(
+                "diffusion.self_conditioning: the network of `model.kind: et` knows nothing of it; set it to 0".into(),
+            ));
+        }
         self.optimizer.validate()?;
         self.schedule.validate()?;
         self.clip.validate()?;

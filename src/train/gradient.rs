@@ -8,10 +8,11 @@ use super::metrics::ShardSums;
 use super::update::BLOCK;
 use crate::Result;
 use crate::data::Batch;
-use crate::diffusion::{Denoiser, DiffusionConfig, Input, Ready, draw, evaluate};
+use crate::diffusion::{Denoiser, DiffusionConfig, Draw, Input, Ready, draw, evaluate, fed_back, self_conditions};
 use crate::distributed::Communicator;
 use crate::distributed::status::{self, Phase};
 use crate::distributed::tree::{self, TreeSum};
+use crate::geometry::Clouds;
 
 /// What one micro-shard's gradient depends on besides the shard.
 #[derive(Clone, Copy)]
@@ -42,8 +43,14 @@ impl Pass<'_> {
         let start = Instant::now();
         status::enter(Phase::Forward);
         let drawn = draw(self.diffusion, self.seed, self.step, batch)?;
-        let recording = self.denoiser.record(Input { x_t: &drawn.x_t, t: &drawn.t, condition: &batch.condition })?;
-        let evaluation = evaluate(self.diffusion, &drawn, recording.prediction(), self.scale);
+        let fed = match self_conditions(self.diffusion, self.seed, self.step) {
+            true => Some(self.fed_back(batch, &drawn)?),
+            false => None,
+        };
+        let mut recording = self.denoiser.record(input(batch, &drawn, fed.as_ref()))?;
+        let mut evaluation = evaluate(self.diffusion, &drawn, recording.prediction(), self.scale);
+        let auxiliary = recording.auxiliary(&drawn.x_1, &drawn.t, self.scale)?;
+        evaluation.loss.iter_mut().zip(&auxiliary).for_each(|(loss, more)| *loss += more);
         let mut sums = ShardSums::of(&drawn.t, &evaluation, batch.x_1.points().len());
         sums.forward_seconds = start.elapsed().as_secs_f64();
         let start = Instant::now();
@@ -56,10 +63,20 @@ impl Pass<'_> {
     /// The losses alone.
     pub fn losses(&self, batch: &Batch) -> Result<ShardSums> {
         let drawn = draw(self.diffusion, self.seed, self.step, batch)?;
-        let input = Input { x_t: &drawn.x_t, t: &drawn.t, condition: &batch.condition };
-        let prediction = self.denoiser.predict(input)?;
+        // Fed back wherever it is learnt, since sampling does so in all steps but the first.
+        let fed = match self.diffusion.self_conditioning > 0.0 {
+            true => Some(self.fed_back(batch, &drawn)?),
+            false => None,
+        };
+        let prediction = self.denoiser.predict(input(batch, &drawn, fed.as_ref()))?;
         let evaluation = evaluate(self.diffusion, &drawn, &prediction, self.scale);
         Ok(ShardSums::of(&drawn.t, &evaluation, batch.x_1.points().len()))
+    }
+
+    /// What a first prediction feeds back to the second; no gradient passes through it.
+    fn fed_back(&self, batch: &Batch, drawn: &Draw) -> Result<Clouds> {
+        let prediction = self.denoiser.predict(input(batch, drawn, None))?;
+        Ok(fed_back(self.diffusion, &drawn.t, &drawn.x_t, &prediction))
     }
 
     /// The sum of the shards' gradients along the canonical tree, and what each shard's losses were, computed by
@@ -99,6 +116,11 @@ impl Pass<'_> {
         }
         Ok((losses, sum.take()?))
     }
+}
+
+/// A noised batch as a network sees it.
+fn input<'a>(batch: &'a Batch, drawn: &'a Draw, fed: Option<&'a Clouds>) -> Input<'a> {
+    Input { x_t: &drawn.x_t, t: &drawn.t, condition: &batch.condition, self_condition: fed }
 }
 
 /// The sums that a process's threads work on, kept from step to step for their buffers.
@@ -172,7 +194,6 @@ mod tests {
     use super::*;
     use crate::data::Condition;
     use crate::diffusion::Recording;
-    use crate::geometry::Clouds;
 
     const UNITS: [Range<usize>; 3] = [70..90, 3..70, 0..3];
 
@@ -214,13 +235,7 @@ mod tests {
         let clouds: &[&[[f64; 3]]] = if id == 5 { &[] } else { &[&[[0.5, 0.0, 0.1], [-0.5, 0.2, -0.1]]] };
         let x_1 = Clouds::from_clouds(clouds.iter().copied());
         let atoms = x_1.points().len();
-        let condition = Condition {
-            offsets: x_1.offsets().to_vec(),
-            atomic_numbers: vec![6; atoms],
-            features: vec![[0.0; 10]; atoms],
-            bonds: Vec::new(),
-            stereo_centres: Vec::new(),
-        };
+        let condition = Condition::of_atoms(x_1.offsets().to_vec(), vec![6; atoms], vec![[0.0; 10]; atoms], Vec::new());
         Batch { ids: (0..clouds.len() as u64).map(|_| id).collect(), x_1, condition }
     }
 

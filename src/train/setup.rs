@@ -304,7 +304,7 @@ fn open_data(config: &Config, verify: bool) -> Result<Dataset> {
         )));
     }
     let dataset = Dataset::open(path, verify)?;
-    let (known, max_z) = (&dataset.manifest().elements, config.model.max_z);
+    let (known, max_z) = (&dataset.manifest().elements, config.model.max_z().unwrap_or(usize::MAX));
     match known.iter().find(|&&number| usize::from(number) >= max_z) {
         Some(number) => Err(Error::Config(format!(
             "{} holds atoms of atomic number {number}; model.max_z must be above it, found {max_z}",

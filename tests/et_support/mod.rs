@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use nalgebra::{Matrix3, Vector3};
-use qsd::data::{Condition, NUM_FEATURES};
+use qsd::data::{Atoms, Condition, NUM_FEATURES, Points};
 use qsd::diffusion::Input;
 use qsd::geometry::{Clouds, Point};
 use qsd::model::Network;
@@ -69,13 +69,12 @@ impl Case {
         let x = points(of("x_t"));
         let x_t = Clouds::from_clouds(offsets.windows(2).map(|w| &x[w[0]..w[1]]));
         let features = of("node_attr").to_vec2::<f32>().unwrap();
-        let condition = Condition {
+        let condition = Condition::of_atoms(
             offsets,
-            atomic_numbers: indices(of("z")).iter().map(|&z| z as u8).collect(),
-            features: features.iter().map(|f| <[f32; NUM_FEATURES]>::try_from(f.as_slice()).unwrap()).collect(),
-            bonds: bonds(of("bond_index")),
-            stereo_centres: Vec::new(),
-        };
+            indices(of("z")).iter().map(|&z| z as u8).collect(),
+            features.iter().map(|f| <[f32; NUM_FEATURES]>::try_from(f.as_slice()).unwrap()).collect(),
+            bonds(of("bond_index")),
+        );
         let (t, u_t) = (numbers(of("t")), x_t.with_points(points(of("u_t"))));
         Case { t, u_t, x_t, condition, config, tensors }
     }
@@ -87,8 +86,8 @@ impl Case {
         self.u_t = Clouds::from_clouds([self.u_t.cloud(0)]);
         self.t.truncate(1);
         self.condition.offsets.truncate(2);
-        self.condition.atomic_numbers.truncate(atoms);
-        self.condition.features.truncate(atoms);
+        atoms_of(&mut self.condition).atomic_numbers.truncate(atoms);
+        atoms_of(&mut self.condition).features.truncate(atoms);
         self.condition.bonds.retain(|bond| (bond[0] as usize) < atoms);
         self
     }
@@ -114,7 +113,7 @@ impl Case {
     }
 
     pub fn input(&self) -> Input<'_> {
-        Input { x_t: &self.x_t, t: &self.t, condition: &self.condition }
+        Input { x_t: &self.x_t, t: &self.t, condition: &self.condition, self_condition: None }
     }
 }
 
@@ -205,4 +204,12 @@ pub fn horizontal(v: &Clouds, x: &Clouds) -> Clouds {
         }
     }
     v
+}
+
+/// The atoms of a condition, to be changed.
+pub fn atoms_of(condition: &mut Condition) -> &mut Atoms {
+    match &mut condition.points {
+        Points::Atoms(atoms) => atoms,
+        Points::Residues(_) => panic!("residues"),
+    }
 }

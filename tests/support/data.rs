@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use qsd::data::{Condition, Dataset, Manifest, StereoCentre};
+use qsd::data::{Atoms, Condition, Dataset, Manifest, Points, StereoCentre};
 use qsd::diffusion::correct_handedness;
 use qsd::geometry::{Clouds, Point};
 
@@ -19,7 +19,8 @@ pub fn open_sample(partition: &str) -> Dataset {
 
 /// Whether points show the handedness of a centre: they are left as they are, and their mirror image is not.
 pub fn shows(points: &[Point], centre: StereoCentre) -> bool {
-    let condition = Condition { stereo_centres: vec![StereoCentre { cloud: 0, ..centre }], ..Condition::default() };
+    let atoms = Atoms { stereo_centres: vec![StereoCentre { cloud: 0, ..centre }], ..Atoms::default() };
+    let condition = Condition { points: Points::Atoms(atoms), ..Condition::default() };
     let mirrored: Vec<Point> = points.iter().map(|x| x.map(|x| -x)).collect();
     let corrected = |points: &[Point]| {
         let mut x = Clouds::from_clouds([points]);

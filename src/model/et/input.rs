@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::EtConfig;
+use super::tokens::Tokens;
 use crate::data::{Condition, NUM_FEATURES};
 use crate::diffusion::Input;
 use crate::geometry::Point;
@@ -55,9 +56,10 @@ impl Prepared {
         let rounded: Vec<[f32; 3]> = positions.points().iter().map(|x| x.map(|c| c as f32)).collect();
         let edges = config.neighbourhood().edges(positions.offsets(), &rounded, &condition.bonds);
         let atoms = rounded.len();
-        let elements: Vec<u32> = condition.atomic_numbers.iter().map(|&z| u32::from(z)).collect();
+        let tokens = Tokens::of(condition);
+        let elements: Vec<u32> = tokens.elements.iter().map(|&z| u32::from(z)).collect();
         let time: Vec<f64> = (0..input.x_t.len()).flat_map(|b| input.x_t.range(b).map(move |_| input.t[b])).collect();
-        let features = Tensor::from_vec(condition.features.concat(), (atoms, NUM_FEATURES), &Device::Cpu)?;
+        let features = Tensor::from_vec(tokens.features.concat(), (atoms, NUM_FEATURES), &Device::Cpu)?;
         let (hidden, width) = (config.hidden, config.hidden / config.heads);
         let member = |i: usize| f64::from(u8::from(i / config.heads / width == i % config.heads));
         Ok(Prepared {
@@ -135,18 +137,18 @@ pub(super) fn check(config: &EtConfig, input: Input<'_>) -> Result<()> {
         return Err(Error::Data("network input: positions and molecular graphs are divided differently".into()));
     }
     expect("times", input.t.len(), input.x_t.len())?;
-    expect("atomic numbers", condition.atomic_numbers.len(), atoms)?;
-    expect("feature rows", condition.features.len(), atoms)?;
-    if let Some(atom) = condition.atomic_numbers.iter().position(|&z| usize::from(z) >= config.max_z) {
-        let (z, max_z) = (condition.atomic_numbers[atom], config.max_z);
+    let tokens = Tokens::of(condition);
+    expect("atomic or residue numbers", tokens.elements.len(), atoms)?;
+    expect("feature rows", tokens.features.len(), atoms)?;
+    if let Some(atom) = tokens.elements.iter().position(|&z| usize::from(z) >= config.max_z) {
+        let (z, max_z) = (tokens.elements[atom], config.max_z);
         let message = format!("network input: atom {atom} has atomic number {z}, the network's max_z is {max_z}");
         return Err(Error::Data(message));
     }
-    check_bonds(condition)
+    check_bonds(condition, atoms)
 }
 
-fn check_bonds(condition: &Condition) -> Result<()> {
-    let atoms = condition.atomic_numbers.len();
+fn check_bonds(condition: &Condition, atoms: usize) -> Result<()> {
     let cloud = |atom: u32| condition.offsets.partition_point(|&start| start <= atom as usize);
     for (index, &[a, b]) in condition.bonds.iter().enumerate() {
         if a == b || a.max(b) as usize >= atoms || cloud(a) != cloud(b) {

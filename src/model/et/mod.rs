@@ -28,6 +28,7 @@ mod layer;
 mod network;
 mod recording;
 mod stem;
+mod tokens;
 
 pub use config::EtConfig;
 pub use network::{EtDenoiser, EtNetwork};

@@ -74,8 +74,21 @@ impl Blueprint {
         Ok((Blueprint { config, layout, units, stem, layers, updates, decoder }, laws))
     }
 
+    /// The runs of layers that see the same pairs, in order; an update stands between two of them.
+    pub(super) fn segments(&self) -> Vec<Range<usize>> {
+        let mut segments = Vec::new();
+        let mut start = 0;
+        for end in 1..=self.layers.len() {
+            if end == self.layers.len() || self.updates[end - 1].is_some() {
+                segments.push(start..end);
+                start = end;
+            }
+        }
+        segments
+    }
+
     /// That these are as many parameters as the network has.
-    pub(super) fn check_len(&self, parameters: &[f32]) -> Result<()> {
+    pub(super) fn check_len<T>(&self, parameters: &[T]) -> Result<()> {
         match (parameters.len(), self.layout.len()) {
             (found, expected) if found == expected => Ok(()),
             (found, expected) => {
@@ -463,6 +476,18 @@ mod tests {
             }
             assert_eq!(end, 0);
         }
+    }
+
+    #[test]
+    fn updates_divide_the_layers() {
+        let segments = |layers, every| {
+            let pair_updates = Some(PairUpdates { every, ..PairUpdates::default() });
+            Blueprint::new(ProteinConfig { layers, pair_updates, ..ProteinConfig::default() }).unwrap().0.segments()
+        };
+        assert_eq!(segments(5, 2), [0..1, 1..3, 3..5]);
+        assert_eq!(segments(3, 1), [0..1, 1..2, 2..3]);
+        assert_eq!(segments(1, 1), [0..1; 1]);
+        assert_eq!(Blueprint::new(ProteinConfig::default()).unwrap().0.segments(), [0..10; 1]);
     }
 
     #[test]

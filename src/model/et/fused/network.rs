@@ -16,6 +16,7 @@ use crate::geometry::{Clouds, Point};
 use crate::model::engine::{Buffer, Gradients, LANES, Lease, Pool, Products, Store, Weights};
 use crate::model::et::input::check;
 use crate::model::et::network::Blueprint;
+use crate::model::et::tokens::Tokens;
 use crate::model::et::{EtConfig, EtNetwork};
 use crate::model::{Layout, Network, Precision};
 use crate::{Error, Result};
@@ -120,7 +121,7 @@ impl FusedDenoiser<'_> {
         let config = &self.blueprint.config;
         check(config, input)?;
         let positions = input.x_t.clone().centred();
-        let chunks = chunks(positions.offsets());
+        let (chunks, tokens) = (chunks(positions.offsets()), Tokens::of(input.condition));
         let mut points: Vec<Point> = Vec::with_capacity(positions.points().len());
         for (index, clouds) in chunks.iter().enumerate() {
             let slot = if keep { index } else { 0 };
@@ -128,7 +129,7 @@ impl FusedDenoiser<'_> {
                 workspace.tapes.push(Tape::default());
             }
             let tape = &mut workspace.tapes[slot];
-            tape.plan.set(config, clouds.clone(), input.t, positions.points(), input.condition);
+            tape.plan.set(config, clouds.clone(), input.t, positions.points(), (input.condition, &tokens));
             self.forward(tape, &mut workspace.scratch, keep);
             let (vectors, n) = (&tape.head.blocks[1].state.vec, tape.plan.len());
             points.extend((0..n).map(|i| [0, 1, 2].map(|axis| f64::from(vectors[axis * n + i]))));

@@ -8,6 +8,7 @@ use crate::geometry::vector::{norm_squared, sub};
 use crate::model::engine::Buffer;
 use crate::model::et::EtConfig;
 use crate::model::et::input::envelope;
+use crate::model::et::tokens::Tokens;
 use crate::model::graph::Edges;
 
 /// Pairs whose filters are computed together: few enough that a tile's filters stay in the cache.
@@ -89,16 +90,16 @@ impl Plan {
         clouds: Range<usize>,
         times: &[f64],
         positions: &[Point],
-        condition: &Condition,
+        (condition, tokens): (&Condition, &Tokens<'_>),
     ) {
         let start = condition.offsets[clouds.start];
         self.atoms = start..condition.offsets[clouds.end];
         self.clouds = clouds;
         let atoms = self.atoms.clone();
         self.elements.clear();
-        self.elements.extend(condition.atomic_numbers[atoms.clone()].iter().map(|&z| usize::from(z)));
+        self.elements.extend(tokens.elements[atoms.clone()].iter().map(|&z| usize::from(z)));
         self.features.clear();
-        self.features.extend(condition.features[atoms.clone()].as_flattened());
+        self.features.extend(tokens.features[atoms.clone()].as_flattened());
         debug_assert_eq!(self.features.len(), NUM_FEATURES * atoms.len());
         self.times.clear();
         self.pairs.clear();
