@@ -76,8 +76,7 @@ mod tests {
             for at in 0..rows * width {
                 let (value, gate, step) = (x[place(at)], x[place(at) + width], 1e-6);
                 exact_at[place(at)] = g[at] * silu(gate);
-                exact_at[place(at) + width] =
-                    g[at] * (of(value, gate + step) - of(value, gate - step)) / (2.0 * step);
+                exact_at[place(at) + width] = g[at] * (of(value, gate + step) - of(value, gate - step)) / (2.0 * step);
             }
             for (name, found, expected) in [("y", &y, exact), ("∂x", &at_x, exact_at)] {
                 let error = largest_error(found, &expected);

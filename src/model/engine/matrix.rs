@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::bf16;
 
 /// A matrix within a slice: element (row, col) is at `row * row_stride + col * col_stride`; one stride is 1.
@@ -131,12 +133,20 @@ pub(super) fn f32_product(dst: &mut [f32], dst_stride: usize, accumulate: bool, 
     if !prepare(dst, dst_stride, accumulate, a, b) {
         return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if b.row_stride == 1 && b.cols > 1 && b.rows * b.cols >= LARGE && avx512::supported() {
+        return avx512::multiply(dst, dst_stride, accumulate, a, b);
+    }
     if a.rows < LEAST || b.cols < LEAST {
         padded_product(dst, dst_stride, accumulate, a, b);
     } else {
         direct_product(dst, dst_stride, accumulate, a, b);
     }
 }
+
+/// A transposed b of as many numbers goes to [`avx512`]: `gemm` packs it number by number.
+#[cfg(target_arch = "x86_64")]
+const LARGE: usize = 1 << 17;
 
 /// `gemm` sums in another order when the product is one row or one column, or has at most 256 numbers: below so many
 /// rows and columns, products are padded.

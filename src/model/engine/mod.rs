@@ -5,6 +5,8 @@
 //! [`LANES`]; each is single-threaded, so that its result does not depend on who runs beside it.
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod band;
 mod bf16;
 mod buffer;

@@ -1,7 +1,7 @@
 //! What all parts of the fused network work with, and the products they share.
 
 use super::plan::Plan;
-use crate::model::engine::{Matrix, Products, Store, Weights, add_column_sums};
+use crate::model::engine::{Matrix, Products, Store, Weights};
 use crate::model::protein::ProteinConfig;
 
 /// The batch and the parameters.
@@ -28,24 +28,18 @@ impl Context<'_> {
 
 /// y = x Wᵀ for W (outputs, inputs), x (·, inputs), y (·, outputs).
 pub(super) fn linear(products: Products, x: &[f32], weight: &[f32], inputs: usize, y: &mut [f32]) {
-    let (x, weight) = (Matrix::new(x, inputs), Matrix::new(weight, inputs));
-    products.multiply(y, weight_rows(weight), Store::Replace, x, weight.t());
+    let (x, outputs) = (Matrix::new(x, inputs), weight.len() / inputs);
+    products.multiply(y, outputs, Store::Replace, x, Matrix::new(weight, inputs).t());
 }
 
 /// The gradient at x of [`linear`].
 pub(super) fn linear_back(products: Products, at_y: &[f32], weight: &[f32], inputs: usize, at_x: &mut [f32]) {
-    let weight = Matrix::new(weight, inputs);
-    products.multiply(at_x, inputs, Store::Replace, Matrix::new(at_y, weight_rows(weight)), weight);
+    let outputs = weight.len() / inputs;
+    products.multiply(at_x, inputs, Store::Replace, Matrix::new(at_y, outputs), Matrix::new(weight, inputs));
 }
 
 /// The gradient at W of [`linear`].
 pub(super) fn at_weight(products: Products, at_y: &[f32], x: &[f32], inputs: usize, at_weight: &mut [f32]) {
     let outputs = at_weight.len() / inputs;
     products.multiply(at_weight, inputs, Store::Replace, Matrix::new(at_y, outputs).t(), Matrix::new(x, inputs));
-}
-
-/// Column sums: a bias's gradient.
-pub(super) fn at_bias(at_y: &[f32], at_bias: &mut [f32]) {
-    at_bias.fill(0.0);
-    add_column_sums(at_bias, at_y);
 }

@@ -83,7 +83,10 @@ impl Plan {
         for (b, chain) in chains.iter().enumerate() {
             self.add_segment(config, chain);
             let times = &mut self.times[b * config.time..][..config.time];
-            times.iter_mut().zip(time_embedding(chain.time, config.time, DType::F32)).for_each(|(to, x)| *to = x as f32);
+            times
+                .iter_mut()
+                .zip(time_embedding(chain.time, config.time, DType::F32))
+                .for_each(|(to, x)| *to = x as f32);
             self.folds.push(chain.folds);
             self.add_bins(config, chain, &edges);
         }
