@@ -2,6 +2,7 @@
 
 use super::record::MoleculeRecord;
 use crate::Result;
+use crate::bio::Fold;
 use crate::chem::Molecule;
 use crate::chem::features::{NUM_FEATURES, atom_features};
 use crate::chem::stereo::stereo_centres;
@@ -90,9 +91,6 @@ pub struct Residues {
     /// The fold class of each chain, `B`.
     pub folds: Vec<Fold>,
 }
-
-/// The fold class of a chain: which class of the levels C, A and T; `None` where it is not told.
-pub type Fold = [Option<u32>; 3];
 
 impl Condition {
     /// Atoms without known handedness.

@@ -16,7 +16,7 @@ mod shard;
 mod writer;
 
 pub use crate::chem::features::NUM_FEATURES;
-pub use batch::{Atoms, Batch, Condition, Fold, Points, Residues, StereoCentre};
+pub use batch::{Atoms, Batch, Condition, Points, Residues, StereoCentre};
 pub use config::{BatchBy, ConformerChoice, DataConfig};
 pub use dataset::{Dataset, Split};
 pub use import::{ImportOptions, Imported, MAX_CONFORMERS, Source, import};

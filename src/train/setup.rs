@@ -174,6 +174,8 @@ impl Parts {
             world_size: world.size(),
             config_sha256: config::hash(&config.identity())?,
             data_sha256: dataset.hash().to_string(),
+            chains: false,
+            folds: None,
         };
         let workers = workers.min(owned.len());
         let layout = Arc::new(network.layout().clone());
