@@ -251,8 +251,19 @@ mod tests {
     #[test]
     fn a_row_of_a_product_does_not_depend_on_the_others() {
         const MOST: usize = 300;
-        for (cols, depth) in [(1, 80), (1, 16), (2, 80), (3, 7), (32, 10), (64, 64), (80, 160), (160, 320), (480, 160)]
-        {
+        for (cols, depth) in [
+            (1, 80),
+            (1, 16),
+            (2, 80),
+            (3, 7),
+            (32, 10),
+            (64, 64),
+            (80, 160),
+            (160, 320),
+            (480, 160),
+            (256, 512),
+            (64, 2048),
+        ] {
             let (a, b, c) = (numbers(MOST * depth, 1), numbers(depth * cols, 2), numbers(MOST * (cols + 3), 3));
             for (turned, accumulate) in [(false, false), (true, false), (false, true), (true, true)] {
                 let b = if turned { Matrix::new(&b, depth).t() } else { Matrix::new(&b, cols) };

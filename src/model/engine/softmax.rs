@@ -39,11 +39,15 @@ pub(crate) fn softmax(scores: &mut [f32], keys: usize, bias: &[f32], biased: usi
             let largest = (1..whole).fold(scores.at(0), |most, k| most.max(scores.at(k)));
             most = most.max(largest.largest());
         }
-        let (most, mut total) = (Lanes::splat(simd, most), Lanes::splat(simd, 0.0));
+        let (most, zero) = (Lanes::splat(simd, most), Lanes::splat(simd, 0.0));
+        // 0, or NaN if any score is not finite: `max` and `exp` would hide it.
+        let (mut total, mut flaw) = (zero, zero);
         for k in 0..scores.len() {
-            total = total + scores.put(k, (scores.at(k) - most).exp());
+            let score = scores.at(k);
+            flaw = score.times_plus(zero, flaw);
+            total = total + scores.put(k, (score - most).exp());
         }
-        let factor = Lanes::splat(simd, 1.0 / total.sum());
+        let factor = Lanes::splat(simd, 1.0 / total.sum() + flaw.sum());
         for k in 0..scores.len() {
             scores.set(k, scores.at(k) * factor);
         }
@@ -133,6 +137,18 @@ mod tests {
                 let error = largest_error(found, &expected);
                 // A single key leaves nothing to choose: the gradient is rounding.
                 assert!(error < 2e-6 || keys == 1 && found == &[0.0], "{name}, {keys} keys: {error:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_shows() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for place in [0, 15, 16, 18] {
+                let mut p = vec![0.5; 19];
+                p[place] = bad;
+                softmax(&mut p, 19, &[], 0);
+                assert!(p.iter().all(|p| p.is_nan()), "{bad} at {place}");
             }
         }
     }
