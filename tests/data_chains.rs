@@ -209,7 +209,8 @@ fn long_chains_are_left_out_or_cropped() {
                 let numbers = &residues.numbers[range.clone()];
                 let start = numbers[0] - whole.numbers[0];
                 assert_eq!(numbers, &whole.numbers[start as usize..start as usize + range.len()]);
-                let broken: Vec<bool> = (0..range.len() as i32).map(|k| k + start == 2 && k + 1 < range.len() as i32).collect();
+                let broken: Vec<bool> =
+                    (0..range.len() as i32).map(|k| k + start == 2 && k + 1 < range.len() as i32).collect();
                 assert_eq!(residues.breaks[range], broken, "nothing is broken after the last residue shown");
                 if n == 24 {
                     *starts.entry(start).or_default() += 1;
@@ -245,7 +246,11 @@ fn fold_labels_are_told_as_often_and_as_far_as_configured() {
                 }
                 levels[depth] += 1;
                 told += 1;
-                assert!(known.iter().any(|label| label[..depth] == fold[..depth] && fold[depth..].iter().all(Option::is_none)));
+                assert!(
+                    known
+                        .iter()
+                        .any(|label| label[..depth] == fold[..depth] && fold[depth..].iter().all(Option::is_none))
+                );
                 if let ([_, _, Some(topology)], 3) = (fold, known.len()) {
                     *first.entry(*topology).or_default() += 1;
                 }

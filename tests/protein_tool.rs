@@ -148,7 +148,10 @@ fn filters_leave_out_what_they_say() {
     assert_eq!(run("d", &["--min-plddt", "70"]), ["poor.pdb A: pLDDT"]);
     assert_eq!(run("e", &["--max-breaks", "0"]), ["broken.pdb A: chain breaks", "modified.pdb A: chain breaks"]);
     assert_eq!(run("f", &["--max-non-standard", "0.1"]), ["modified.pdb A: non-standard residues"]);
-    assert_eq!(run("g", &["--min-length", "36", "--max-length", "45"]), ["broken.pdb A: too short", "modified.pdb A: too long"]);
+    assert_eq!(
+        run("g", &["--min-length", "36", "--max-length", "45"]),
+        ["broken.pdb A: too short", "modified.pdb A: too long"]
+    );
     let manifest = Dataset::open(&dir.path().join("f"), true).unwrap().manifest().clone();
     assert_eq!(manifest.dropped["all files"]["non-standard residues"], 1);
     assert!(!manifest.dropped.contains_key("the chains taken"));
@@ -169,7 +172,8 @@ fn labels_clusters_and_splits() {
     put("in/AF-P1-F1-model_v4.pdb", pdb_file("", &helix("A", 1, 40)).as_bytes());
     put("x_cluster.tsv", list.as_bytes());
     put("cath-b.gz", &pack(b"1x00A01 v4 1.10.8.10 1-20:A\n1x00A02 v4 3.40.50.300 21-40:A\n2x01A00 v4 2.60 1-40:A\n"));
-    let ted = "AF-P1-F1-model_v4_TED01\tm\thigh\t1-40\t40\t1\t90\t1\t1\t0\t1\t0\tp\t3.40.640\tT\tfoldseek\t1\t1\t-\ts\tl\n";
+    let ted =
+        "AF-P1-F1-model_v4_TED01\tm\thigh\t1-40\t40\t1\t90\t1\t1\t0\t1\t0\tp\t3.40.640\tT\tfoldseek\t1\t1\t-\ts\tl\n";
     put("ted.tsv", ted.as_bytes());
     let options = ["--clusters", "x_cluster.tsv", "--labels", "cath-b.gz", "ted.tsv", "--fractions", "0.6,0.2,0.2"];
     let shown = succeed(&[&["--out", "out"], &options[..], &["--seed", "3", "in"]].concat(), dir.path());
@@ -186,7 +190,9 @@ fn labels_clusters_and_splits() {
     assert_eq!(classes.levels[2], ["1.10.8", "3.40.50", "3.40.640"]);
     let splits = |found: &BTreeMap<String, (String, ChainRecord)>| {
         let mut of = BTreeMap::<String, BTreeSet<String>>::new();
-        found.values().for_each(|(split, r)| drop(of.entry(r.cluster().to_string()).or_default().insert(split.clone())));
+        for (split, record) in found.values() {
+            of.entry(record.cluster().to_string()).or_default().insert(split.clone());
+        }
         of.remove("");
         of
     };
@@ -237,7 +243,9 @@ fn wrong_arguments_are_refused() {
     }
     assert_eq!(tool(&["--out", "out"], dir.path()).status.code(), Some(2));
     assert_eq!(tool(&["--out", "out", "--ids", "list", "a.pdb"], dir.path()).status.code(), Some(2));
-    assert!(fail(&["--out", "out", "--min-length", "41", "a.pdb"], dir.path(), 3).contains("no chain of 1 files is taken"));
+    assert!(
+        fail(&["--out", "out", "--min-length", "41", "a.pdb"], dir.path(), 3).contains("no chain of 1 files is taken")
+    );
     assert!(fail(&["--out", "out", "missing.pdb"], dir.path(), 7).contains("missing.pdb"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
 }
