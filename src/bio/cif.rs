@@ -186,11 +186,10 @@ impl<V: Visitor> Parser<'_, V> {
 
     fn value(&mut self, value: Value) -> Result<bool, String> {
         if let State::Header(tags) = &self.state {
-            let (columns, wanted) = (tags.len(), self.visitor.header(tags)?);
-            if columns == 0 {
+            if tags.is_empty() {
                 return Err("a loop without tags".into());
             }
-            self.state = State::Rows { columns, wanted };
+            self.state = State::Rows { columns: tags.len(), wanted: self.visitor.header(tags)? };
         }
         match &self.state {
             State::Rows { wanted: false, .. } => Ok(true),

@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn files_without_what_is_needed() {
         for (file, expected) in [
-            (file("ATOM CA . SER A 1 ? x 2 3 1.0 20 4 A 1\n"), "line 25: atom 1: Cartn_x of a CA: \"x\" is no number"),
+            (file("ATOM CA . SER A 1 ? x 2 3 1.0 20 4 A 1\n"), "line 24: atom 1: Cartn_x of a CA: \"x\" is no number"),
             (file("ATOM CA . SER A 1 ? ? 2 3 1.0 20 4 A 1\n"), "Cartn_x of a CA is not given"),
             (file("ATOM CA . SER A 1 ? 1 2\n"), "ends with a row of 9 values"),
             (file("ATOM CA . SER A ? ? 1 2 3 1.0 20 ? A 1\n"), "residue number \"\" is no whole number"),

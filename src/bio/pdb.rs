@@ -30,8 +30,8 @@ pub(super) fn read<R: BufRead>(lines: &mut Lines<R>) -> Result<Entry, String> {
             id = text(columns(line, 63, 66)).to_lowercase();
         } else if record == b"EXPDTA" {
             method += &text(columns(line, 11, 79));
-        } else if record == b"REMARK" && columns(line, 8, 10) == b"2" && resolution.is_none() {
-            resolution = resolution_of(&text(columns(line, 11, 79)));
+        } else if record == b"REMARK" && resolution.is_none() {
+            resolution = resolution_of(columns(line, 8, 10), &text(columns(line, 11, 79)));
         }
     }
     if assembler.is_empty() {
@@ -77,11 +77,15 @@ fn take_atom(line: &[u8], assembler: &mut Assembler) -> Result<(), String> {
     assembler.push(atom, ca)
 }
 
-/// The number before `ANGSTROMS` in a line as `RESOLUTION.    1.74 ANGSTROMS.`
-fn resolution_of(words: &str) -> Option<f64> {
-    let words: Vec<&str> = words.split_whitespace().collect();
-    let unit = words.iter().position(|word| word.starts_with("ANGSTROM"))?;
-    words[..unit].last()?.parse().ok().filter(|r: &f64| r.is_finite() && *r > 0.0)
+/// The resolution that a remark states: number 2 as `RESOLUTION.    1.74 ANGSTROMS.`, or, where a refinement program
+/// wrote the file, number 3 as `RESOLUTION RANGE HIGH (ANGSTROMS) :   1.83`.
+fn resolution_of(remark: &[u8], words: &str) -> Option<f64> {
+    let number = match remark {
+        b"2" => words.split("ANGSTROM").next()?.split_whitespace().last()?,
+        b"3" if words.starts_with("RESOLUTION RANGE HIGH") => words.split(':').nth(1)?.trim(),
+        _ => return None,
+    };
+    number.parse().ok().filter(|r: &f64| r.is_finite() && *r > 0.0)
 }
 
 #[cfg(test)]
@@ -109,6 +113,8 @@ mod tests {
         let nmr = format!("EXPDTA    SOLUTION NMR\nREMARK   2 RESOLUTION. NOT APPLICABLE.\n{ATOM}");
         let entry = parse(&nmr).unwrap();
         assert_eq!((entry.method, entry.resolution), (Method::Resonance, None));
+        let refined = format!("REMARK   3   RESOLUTION RANGE HIGH (ANGSTROMS) :   1.83\n{ATOM}");
+        assert_eq!(parse(&refined).unwrap().resolution, Some(1.83));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Chains {
 fn fold(code: &str, saved: &SavedState) -> Result<Fold> {
     let refuse = |what: String| Err(Error::Config(format!("--cath {code}: {what}")));
     let Some(classes) = &saved.folds else {
-        return refuse("the checkpoint's data had no fold classes".into());
+        return refuse("the network was trained without fold classes (data.fold_levels)".into());
     };
     let levels = code.split('.').count();
     let fold = classes.fold(code);
