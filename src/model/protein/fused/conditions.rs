@@ -185,7 +185,7 @@ fn sigmoid_rows(rows: &mut [f32], width: usize, bias: &[f32]) {
             for row in self.0.chunks_exact_mut(self.1) {
                 let mut row = StripMut::new(simd, &mut row[..self.2.len()]);
                 for k in 0..bias.len() {
-                    row.set(k, (row.at(k) + bias.at(k)).sigmoid());
+                    row.set(k, (row.at(k) + bias.at(k)).opening());
                 }
             }
         }
