@@ -15,19 +15,33 @@ pub(crate) struct LayerNorm<T> {
     pub(crate) bias: T,
 }
 
+/// A sum over the vectors of a row, to which `add` adds the k-th vector's part: four sums in turn, so that none waits for
+/// the one before.
+#[inline(always)]
+fn interleaved<S: Simd>(simd: S, len: usize, mut add: impl FnMut(usize, Lanes<S>) -> Lanes<S>) -> Lanes<S> {
+    const SUMS: usize = 4;
+    let mut sums = [Lanes::splat(simd, 0.0); SUMS];
+    let whole = len / SUMS * SUMS;
+    for k in (0..whole).step_by(SUMS) {
+        for part in 0..SUMS {
+            sums[part] = add(k + part, sums[part]);
+        }
+    }
+    for k in whole..len {
+        sums[0] = add(k, sums[0]);
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
+}
+
 /// x ← x̂ = (x − mean) / √(variance + 1e-5) for a row of any length; 1/√(variance + 1e-5).
 #[inline(always)]
 pub(crate) fn normalise<S: Simd>(simd: S, x: &mut StripMut<'_, S>, width: usize) -> f32 {
-    let mut total = Lanes::splat(simd, 0.0);
-    for k in 0..x.len() {
-        total = total + x.at(k);
-    }
+    let total = interleaved(simd, x.len(), |k, total| total + x.at(k));
     let mean = Lanes::splat(simd, total.sum() / width as f32);
-    let mut squares = Lanes::splat(simd, 0.0);
-    for k in 0..x.len() {
+    let squares = interleaved(simd, x.len(), |k, squares| {
         let centred = x.put(k, x.at(k) - mean);
-        squares = centred.times_plus(centred, squares);
-    }
+        centred.times_plus(centred, squares)
+    });
     let scale = 1.0 / (squares.sum() / width as f32 + EPSILON).sqrt();
     let factor = Lanes::splat(simd, scale);
     for k in 0..x.len() {
