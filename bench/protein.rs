@@ -10,9 +10,12 @@
 //! ```
 //! Prints one line of JSON per length. A *step* is network, loss and the way back, and in half of the steps one more
 //! prediction, for self-conditioning; not the optimizer, which `step` measures. Each thread computes a batch of its own, as
-//! the trainer's do. Times are medians; memory is the resident memory's peak, and what a step adds to what the process
-//! held before it. To be started in the repository's folder.
+//! the trainer's do. Times are medians, parts of a thread's step CPU time; memory is the
+//! resident memory's peak, and what the steps add to what the process held before the first. To be started in the repository's folder.
 #![allow(missing_docs)]
+
+#[path = "engine/clock.rs"]
+mod clock;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +23,7 @@ use std::time::Instant;
 
 use candle_core::DType;
 use clap::{Parser, ValueEnum};
+use clock::{cpu_seconds, median};
 use qsd::data::{Batch, Condition};
 use qsd::diffusion::{Denoiser, Draw, Input, draw, evaluate, fed_back};
 use qsd::distributed::Communicator;
@@ -103,7 +107,7 @@ struct Work {
     draw: Draw,
 }
 
-/// Seconds of the parts of a thread's step.
+/// CPU seconds of the parts of a thread's step.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lap {
     /// The prediction that is fed back.
@@ -154,10 +158,10 @@ fn measure(
     let numbers = if options.predict { 0 } else { parameters.len() };
     let mut gradients = vec![vec![0.0f32; numbers]; threads];
     let step = |gradients: &mut [Vec<f32>]| side_by_side(config, &*denoiser, &work, gradients);
-    // The first one also makes what is kept between steps.
-    step(&mut gradients)?;
     let reset = std::fs::write("/proc/self/clear_refs", "5").is_ok();
     let held = process::memory().0;
+    // The first one also makes what is kept between steps; memory that was freed stays with the process.
+    step(&mut gradients)?;
     let (mut walls, mut laps) = (Vec::new(), Vec::new());
     let start = Instant::now();
     while walls.len() < 3 || start.elapsed().as_secs_f64() < options.seconds {
@@ -167,8 +171,11 @@ fn measure(
     }
     let part = |of: fn(&Lap) -> f64| median(laps.iter().map(of).collect());
     let (feedback, forward, backward) = (part(|lap| lap.feedback), part(|lap| lap.forward), part(|lap| lap.backward));
-    // Every step was measured with the prediction that is fed back; half of them make it.
-    let seconds = if options.predict { median(walls) } else { median(walls) - 0.5 * feedback };
+    // Every step was measured with the prediction that is fed back; half of the steps make it.
+    let made = if options.predict { 1.0 } else { 0.5 };
+    let cpu = threads as f64 * (made * feedback + forward + backward);
+    let whole = if options.predict { feedback } else { feedback + forward + backward };
+    let seconds = median(walls) * cpu / threads as f64 / whole;
     let residues = (threads * batch * length) as f64;
     Ok(json!({
         "program": "protein",
@@ -183,12 +190,14 @@ fn measure(
         "length": length,
         "steps": laps.len() / threads,
         "seconds_per_step": seconds,
-        "feedback_seconds": (!options.predict).then_some(feedback),
-        "forward_seconds": forward,
-        "backward_seconds": (!options.predict).then_some(backward),
+        "cpu_seconds_per_step": cpu,
+        "predict_cpu_seconds": feedback,
+        "forward_cpu_seconds": (!options.predict).then_some(forward),
+        "backward_cpu_seconds": (!options.predict).then_some(backward),
         "residues_per_second": residues / seconds,
         "held_mb": held as f64 / 1e6,
-        "peak_mb": reset.then(|| process::memory().1 as f64 / 1e6),
+        "step_mb": reset.then(|| (process::memory().1.saturating_sub(held)) as f64 / 1e6),
+        "peak_mb": process::memory().1 as f64 / 1e6,
     }))
 }
 
@@ -199,6 +208,9 @@ fn side_by_side(
     work: &[Work],
     gradients: &mut [Vec<f32>],
 ) -> Result<Vec<Lap>> {
+    if let ([work], [gradient]) = (work, &mut *gradients) {
+        return Ok(vec![work.step(config, denoiser, gradient)?]);
+    }
     std::thread::scope(|scope| {
         let jobs = work.iter().zip(gradients);
         let handles: Vec<_> =
@@ -223,24 +235,24 @@ impl Work {
     fn step(&self, config: &Config, denoiser: &dyn Denoiser, gradient: &mut [f32]) -> Result<Lap> {
         let Work { condition, draw } = self;
         let input = Input { x_t: &draw.x_t, t: &draw.t, condition, self_condition: None };
-        let (start, mut lap) = (Instant::now(), Lap::default());
+        let now = || cpu_seconds(libc::CLOCK_THREAD_CPUTIME_ID);
+        let (start, mut lap) = (now(), Lap::default());
         let prediction = denoiser.predict(input)?;
         let fed = fed_back(&config.diffusion, &draw.t, &draw.x_t, &prediction);
-        lap.feedback = start.elapsed().as_secs_f64();
+        lap.feedback = now() - start;
         if gradient.is_empty() {
-            lap.forward = lap.feedback;
             return Ok(lap);
         }
-        let start = Instant::now();
+        let start = now();
         let recording = denoiser.record(Input { self_condition: Some(&fed), ..input })?;
         let evaluation = evaluate(&config.diffusion, draw, recording.prediction(), 1.0 / draw.t.len() as f64);
-        lap.forward = start.elapsed().as_secs_f64();
+        lap.forward = now() - start;
         if !evaluation.loss.iter().all(|loss| loss.is_finite()) {
             return Err(Error::NonFinite("the network's result is not a number".into()));
         }
-        let start = Instant::now();
+        let start = now();
         recording.backward(&evaluation.gradient, gradient, &mut |_, _| Ok(()))?;
-        lap.backward = start.elapsed().as_secs_f64();
+        lap.backward = now() - start;
         Ok(lap)
     }
 }
@@ -258,13 +270,6 @@ fn walk(id: u64, length: usize) -> Vec<Point> {
         place
     };
     directions.iter().map(advance).collect()
-}
-
-/// The middle one.
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_unstable_by(f64::total_cmp);
-    let middle = numbers.len() / 2;
-    if numbers.len() % 2 == 1 { numbers[middle] } else { 0.5 * (numbers[middle - 1] + numbers[middle]) }
 }
 
 /// A setting by the name that it has in configuration files.
