@@ -279,7 +279,7 @@ fn several_threads_may_use_one_network() {
     };
     let expected = gradient();
     std::thread::scope(|scope| {
-        let others: Vec<_> = (0..3).map(|_| scope.spawn(&gradient)).collect();
+        let others: Vec<_> = (0..3).map(|_| scope.spawn(gradient)).collect();
         others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), expected));
     });
 }
