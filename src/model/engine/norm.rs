@@ -278,6 +278,33 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_any_width_equal_the_definition() {
+        for width in [1, 7, 16, 57, 70, 138] {
+            let (x, g) = (numbers(3 * width, 1), numbers(3 * width, 2));
+            let (mut normal, mut scale) = (x.clone(), vec![f32::NAN; 3]);
+            normalise_rows(&mut normal, width, &mut scale);
+            let mut d = g.clone();
+            normalise_rows_back(&mut d, &normal, &scale, width);
+            let (ones, zeros) = (vec![1.0; width], vec![0.0; width]);
+            let [x, g] = [&x, &g].map(|v| wide(v));
+            let [_, exact_normal, exact_scale] = exact(&x, width, [&zeros, &ones, &zeros]);
+            let exact_d: Vec<f64> = (0..x.len())
+                .map(|at| {
+                    let row = at / width * width..(at / width + 1) * width;
+                    let mean = |of: &dyn Fn(usize) -> f64| row.clone().map(of).sum::<f64>() / width as f64;
+                    let correlation = mean(&|k| g[k] * exact_normal[k]);
+                    exact_scale[at / width] * (g[at] - mean(&|k| g[k]) - exact_normal[at] * correlation)
+                })
+                .collect();
+            let largest = exact_d.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+            let worst = d.iter().zip(&exact_d).fold(0.0, |a: f64, (d, e)| a.max((f64::from(*d) - e).abs()));
+            assert!(worst < 1e-5 * largest.max(1.0), "∂x, width {width}: {worst:e} of {largest:e}");
+            assert!(width == 1 || largest_error(&normal, &exact_normal) < 1e-5, "x̂, width {width}");
+            assert!(largest_error(&scale, &exact_scale) < 1e-5, "scale, width {width}");
+        }
+    }
+
+    #[test]
     fn norms_and_their_gradients_equal_the_definition() {
         for width in WIDTHS {
             for rows in [0, 1, 7] {

@@ -167,7 +167,7 @@ impl TransitionTape {
 }
 
 /// The gradients at a norm's parameters, as zeros.
-pub(super) fn zeroed<'a>(norm: LayerNorm<&'a mut [f32]>) -> LayerNorm<&'a mut [f32]> {
+pub(super) fn zeroed(norm: LayerNorm<&mut [f32]>) -> LayerNorm<&mut [f32]> {
     norm.weight.fill(0.0);
     norm.bias.fill(0.0);
     norm
