@@ -59,6 +59,8 @@ class Oracle:
         model = ProteinNetwork(TINY).to(dtype)
         model.load_state_dict({k: v.to(dtype) for k, v in self.load("weights").items()}, strict=True)
         if self.compiled:
+            # Anew for every check: PyTorch gives up on what it has compiled in many variants.
+            torch.compiler.reset()
             model.compile_parts()
         return model
 
