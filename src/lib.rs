@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | 1 | [`geometry`] | ragged point clouds, groups that act on them, rigid alignment |
 //! | 1 | [`chem`] | molecules: graph, features, SMILES, SDF |
+//! | 1 | [`bio`] | proteins: chains from PDB and mmCIF, fold classes, clusters, backbones as files |
 //! | 1 | [`distributed`] | processes that exchange spans of numbers; the canonical sum |
 //! | 1 | [`random`] | counter-based randomness |
 //! | 1 | [`config`] | YAML with `extends`, overrides and located errors → typed sections |
@@ -26,6 +27,7 @@
 //! The programs are thin sentences over these rooms (in `src/bin`): `qsd-data` makes, checks and shows data
 //! sets, `qsd-train` trains and shows checkpoints, `qsd-sample` draws conformers.
 
+pub mod bio;
 pub mod chem;
 pub mod cli;
 pub mod config;

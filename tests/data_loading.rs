@@ -62,7 +62,7 @@ fn shards_are_balanced_and_in_the_order_of_the_stream() {
             seen += shard.len();
         }
         assert_eq!((seen, cut.num_samples()), (64, 64));
-        let loads = cut.shards.iter().map(|shard| shard.iter().map(|s| num_edges(s.num_atoms)).sum::<u64>());
+        let loads = cut.shards.iter().map(|shard| shard.iter().map(|s| num_edges(s.num_points)).sum::<u64>());
         let (least, most) = (loads.clone().min().unwrap(), loads.max().unwrap());
         assert!(most as f64 <= 1.1 * least as f64, "{least}..{most} edges");
     }
@@ -85,15 +85,15 @@ fn a_data_set_smaller_than_a_batch_and_more_shards_than_samples() {
 
 #[test]
 fn batches_by_cost_are_cut_greedily() {
-    for (batch_by, size) in [(BatchBy::Atoms, 500), (BatchBy::Edges, 9000), (BatchBy::Atoms, 1)] {
+    for (batch_by, size) in [(BatchBy::Points, 500), (BatchBy::Edges, 9000), (BatchBy::Points, 1)] {
         let config = DataConfig { batch_by, ..DataConfig::default() };
-        let units = |n: usize| if batch_by == BatchBy::Atoms { n as u64 } else { num_edges(n) };
+        let units = |n: usize| if batch_by == BatchBy::Points { n as u64 } else { num_edges(n) };
         let mut stream = stream(&config, size, 1);
         let plans = plans(&mut stream, 30);
         for (plan, following) in plans.iter().zip(&plans[1..]) {
-            let filled: u64 = plan.shards[0].iter().map(|s| units(s.num_atoms)).sum();
+            let filled: u64 = plan.shards[0].iter().map(|s| units(s.num_points)).sum();
             assert!(filled <= size as u64 || plan.num_samples() == 1, "{filled} of {size}");
-            assert!(filled + units(following.shards[0][0].num_atoms) > size as u64, "room was left");
+            assert!(filled + units(following.shards[0][0].num_points) > size as u64, "room was left");
             assert_eq!(plan.next, following.position);
             assert_eq!(plan.next.sample - plan.position.sample, plan.num_samples() as u64);
         }
@@ -101,16 +101,16 @@ fn batches_by_cost_are_cut_greedily() {
 }
 
 #[test]
-fn max_atoms_leaves_molecules_out_and_says_so() {
+fn max_points_leaves_molecules_out_and_says_so() {
     let dataset = open_sample("qm9");
-    let config = DataConfig { max_atoms: Some(15), ..DataConfig::default() };
+    let config = DataConfig { max_points: Some(15), ..DataConfig::default() };
     let mut stream = stream(&config, 64, 1);
     let split = dataset.split("train").unwrap();
-    let larger = (0..split.len()).filter(|&i| split.num_atoms(i).unwrap() > 15).count();
+    let larger = (0..split.len()).filter(|&i| split.num_points(i).unwrap() > 15).count();
     assert!(larger > 0);
     assert_eq!(stream.selection().skipped(), larger);
-    assert!(plans(&mut stream, 20).iter().flat_map(|p| p.shards.iter().flatten()).all(|s| s.num_atoms <= 15));
-    let config = DataConfig { max_atoms: Some(1), ..DataConfig::default() };
+    assert!(plans(&mut stream, 20).iter().flat_map(|p| p.shards.iter().flatten()).all(|s| s.num_points <= 15));
+    let config = DataConfig { max_points: Some(1), ..DataConfig::default() };
     let error = TrainingStream::new(&dataset, &config, SEED, 64, 1).unwrap_err();
     assert!(matches!(error, Error::Data(_)) && error.to_string().contains("none of its 515"), "{error}");
 }
@@ -147,7 +147,7 @@ fn the_loader_delivers_what_direct_construction_gives_on_any_number_of_ranks() {
 
 #[test]
 fn loading_resumes_at_any_position() {
-    let config = DataConfig { batch_by: BatchBy::Atoms, ..DataConfig::default() };
+    let config = DataConfig { batch_by: BatchBy::Points, ..DataConfig::default() };
     let mut through = Loader::start(stream(&config, 700, 2), 0..2, Position::default(), 1).unwrap();
     let mut steps = (0..25).map(|_| through.next().unwrap());
     let halfway = steps.by_ref().nth(16).unwrap().next;
@@ -183,7 +183,7 @@ fn dropping_the_loader_ends_it_while_its_thread_waits_for_room() {
 fn clouds_are_centred_conformers_with_their_graph() {
     let dataset = open_sample("drugs");
     let split = dataset.split("train").unwrap();
-    let batches = ValidationBatches::new(split.clone(), None, 16, None).unwrap();
+    let batches = ValidationBatches::new(&dataset, "train", &DataConfig::default(), 16, None).unwrap();
     let mut index = 0;
     for batch in (0..batches.len()).map(|k| batches.batch(k).unwrap()) {
         for (cloud, points) in batch.x_1.iter().enumerate() {
@@ -214,7 +214,8 @@ fn clouds_are_centred_conformers_with_their_graph() {
 fn stored_handedness_is_that_of_the_conformers() {
     let (mut agreeing, mut all) = (0, 0);
     for partition in ["drugs", "qm9"] {
-        let batches = ValidationBatches::new(open_sample(partition).split("train").unwrap(), None, 64, None).unwrap();
+        let (dataset, config) = (open_sample(partition), DataConfig::default());
+        let batches = ValidationBatches::new(&dataset, "train", &config, 64, None).unwrap();
         for batch in (0..batches.len()).map(|k| batches.batch(k).unwrap()) {
             for centre in &batch.condition.atoms().unwrap().stereo_centres {
                 let range = batch.x_1.range(centre.cloud as usize);
@@ -241,7 +242,7 @@ fn conformers_are_drawn_as_configured() {
     for choice in [ConformerChoice::Uniform, ConformerChoice::Boltzmann] {
         let config = DataConfig { conformer: choice, ..DataConfig::default() };
         let stream = TrainingStream::new(&dataset, &config, SEED, 8, 1).unwrap();
-        let sample = qsd::data::Sample { id: index as u64, index, num_atoms: record.num_atoms() };
+        let sample = qsd::data::Sample { id: index as u64, index, num_points: record.num_atoms() };
         let mut counts = vec![0usize; c];
         let draws = 4000;
         for step in 0..draws {
@@ -265,11 +266,11 @@ fn conformers_are_drawn_as_configured() {
 
 #[test]
 fn validation_batches_are_fixed_and_limited() {
-    let split = open_sample("qm9").split("val").unwrap();
-    let limited = ValidationBatches::new(split.clone(), None, 10, Some(25)).unwrap();
+    let (dataset, config) = (open_sample("qm9"), DataConfig::default());
+    let limited = ValidationBatches::new(&dataset, "val", &config, 10, Some(25)).unwrap();
     assert_eq!((limited.len(), limited.num_samples()), (3, 25));
     let ids: Vec<u64> = (0..3).flat_map(|k| limited.batch(k).unwrap().ids).collect();
     assert!(ids.into_iter().eq(0..25));
     assert_same(&limited.batch(1).unwrap(), &limited.batch(1).unwrap());
-    assert!(matches!(ValidationBatches::new(split, None, 0, None), Err(Error::Config(_))));
+    assert!(matches!(ValidationBatches::new(&dataset, "val", &config, 0, None), Err(Error::Config(_))));
 }

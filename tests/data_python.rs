@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use qsd::chem::features::vocabulary;
-use qsd::data::{Dataset, ValidationBatches};
+use qsd::data::{DataConfig, Dataset, ValidationBatches};
 use serde::Deserialize;
 use support::sample;
 
@@ -52,9 +52,9 @@ fn assert_agrees_with_rdkit(dir: &Path, split: &str) -> usize {
     let shards = dataset.manifest().splits[split].iter().map(|entry| dir.join(&entry.file));
     let (described, _) = run(command.arg(in_repository("tests/support/rdkit_features.py")).args(shards));
     let described: Vec<Described> = serde_json::from_str(&described).unwrap();
+    let batches = ValidationBatches::new(&dataset, split, &DataConfig::default(), 1, None).unwrap();
     let split = dataset.split(split).unwrap();
     assert_eq!(described.len(), split.len());
-    let batches = ValidationBatches::new(split.clone(), None, 1, None).unwrap();
     for (i, expected) in described.iter().enumerate() {
         let (record, condition) = (split.molecule(i).unwrap(), batches.batch(i).unwrap().condition);
         assert_eq!((record.key(), record.num_conformers()), (expected.key.as_str(), expected.conformers));

@@ -34,7 +34,7 @@ fn molecule(i: usize) -> NewMolecule {
 }
 
 fn provenance() -> Provenance {
-    Provenance { dropped: Default::default(), source: "a test".into(), created: "now".into() }
+    Provenance { fold_classes: None, dropped: Default::default(), source: "a test".into(), created: "now".into() }
 }
 
 fn write(out: &Path, train: usize, val: usize) -> Manifest {
@@ -56,7 +56,7 @@ fn assert_reads(split: &Split, i: usize, expected: &NewMolecule) {
     assert_eq!(record.energies(), expected.energies);
     let positions: Vec<f32> = (0..record.num_conformers()).flat_map(|c| record.positions(c).to_vec()).collect();
     assert_eq!(positions, expected.positions);
-    assert_eq!(split.num_atoms(i).unwrap(), expected.molecule.atoms.len());
+    assert_eq!(split.num_points(i).unwrap(), expected.molecule.atoms.len());
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn writing_refuses_to_overwrite_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("set");
     write(&out, 1, 0);
-    assert!(matches!(DatasetWriter::create(&out, "again"), Err(Error::Config(_))));
+    assert!(matches!(DatasetWriter::<NewMolecule>::create(&out, "again"), Err(Error::Config(_))));
     let mut abandoned = DatasetWriter::create(&dir.path().join("other"), "other").unwrap();
     abandoned.push("train", molecule(0)).unwrap();
     drop(abandoned);
@@ -129,7 +129,7 @@ impl Damaged {
     fn read_all(&self, verify: bool) -> qsd::Result<()> {
         let split = Dataset::open(&self.path, verify)?.split("test")?;
         for i in 0..split.len() {
-            split.num_atoms(i)?;
+            split.num_points(i)?;
             let record = split.molecule(i)?;
             (0..record.num_conformers()).try_for_each(|c| record.conformer(c).map(drop))?;
             let _ = (record.key(), record.smiles());
@@ -311,7 +311,7 @@ fn a_million_molecules_open_in_next_to_no_memory() {
     let mut rng = qsd::random::stream(1, qsd::random::Purpose::Order, 0, 0);
     for _ in 0..5000 {
         let i = rng.next_u64() as usize % split.len();
-        assert_eq!(split.molecule(i).unwrap().num_atoms(), split.num_atoms(i % 515).unwrap());
+        assert_eq!(split.molecule(i).unwrap().num_atoms(), split.num_points(i % 515).unwrap());
     }
     let growth = anonymous_memory().saturating_sub(before);
     assert!(growth < 24 << 10, "{growth} kB for a million molecules");

@@ -62,7 +62,7 @@ fn every_config() -> Vec<DiffusionConfig> {
         }
     }
     configs.retain(|config| config.validate().is_ok());
-    assert_eq!(configs.len(), 24);
+    assert_eq!(configs.len(), 36);
     configs
 }
 

@@ -117,7 +117,9 @@ fn run(_: &dyn Communicator, options: Options) -> Result<u8> {
 /// The line of JSON: averages per molecule.
 fn report(options: &Options, config: &Config, work: &Work, measured: &Measured) -> Result<Value> {
     let positions = if options.task == Task::Sample { &work.x_0 } else { &work.draw.x_t };
-    let ModelConfig::Et(shape) = &config.model;
+    let ModelConfig::Et(shape) = &config.model else {
+        return Err(Error::Config("this program measures networks of `model.kind: et`".into()));
+    };
     let counts = Counts::new(shape, positions, &work.condition.bonds);
     let (forward, backward) = (counts.forward(shape), counts.backward(shape));
     let flop: Vec<Flop> = match options.task {

@@ -1,17 +1,21 @@
 //! What one forward pass works on.
 
+use std::ops::Range;
+
+use super::chain_record::ChainRecord;
 use super::record::MoleculeRecord;
 use crate::Result;
+use crate::bio::{Fold, breaks};
 use crate::chem::Molecule;
 use crate::chem::features::{NUM_FEATURES, atom_features};
 use crate::chem::stereo::stereo_centres;
 use crate::geometry::{Clouds, Point};
 
-/// `B` conformers: ragged clouds and what the denoiser is told about them.
+/// `B` conformers or chains: ragged clouds and what the denoiser is told about them.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// The sample id of each cloud; randomness is keyed by it. In training it is [`Sample::id`](super::Sample::id),
-    /// elsewhere the molecule's index.
+    /// elsewhere the index of the molecule or chain.
     pub ids: Vec<u64>,
     /// The data positions x_1 in Å, centred per cloud.
     pub x_1: Clouds,
@@ -33,6 +37,32 @@ impl Batch {
         let centred = |(_, record, c): &(u64, MoleculeRecord, usize)| Ok(centre(record.conformer(*c)?));
         let conformers = samples.iter().map(centred).collect::<Result<Vec<_>>>()?;
         let x_1 = Clouds::from_clouds(conformers.iter().map(Vec::as_slice));
+        Ok(Batch { ids, x_1, condition })
+    }
+
+    /// Joins chains, each given by its sample id, its record, the residues that are shown, and the fold class that is
+    /// told.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) when a position is not finite.
+    ///
+    /// # Panics
+    /// If a chain lacks residues that are to be shown.
+    pub fn from_chains(samples: &[(u64, ChainRecord, Range<usize>, Fold)]) -> Result<Self> {
+        let mut offsets = vec![0];
+        let mut residues = Residues::default();
+        let mut clouds = Vec::new();
+        for (_, record, shown, fold) in samples {
+            let positions = record.points(shown.clone())?;
+            residues.numbers.extend(&record.numbers()[shown.clone()]);
+            residues.breaks.extend(breaks(&positions));
+            residues.folds.push(*fold);
+            offsets.push(residues.numbers.len());
+            clouds.push(centre(positions));
+        }
+        let ids = samples.iter().map(|(id, ..)| *id).collect();
+        let x_1 = Clouds::from_clouds(clouds.iter().map(Vec::as_slice));
+        let condition = Condition { bonds: residues.bonds(&offsets), offsets, points: Points::Residues(residues) };
         Ok(Batch { ids, x_1, condition })
     }
 }
@@ -90,9 +120,6 @@ pub struct Residues {
     /// The fold class of each chain, `B`.
     pub folds: Vec<Fold>,
 }
-
-/// The fold class of a chain: which class of the levels C, A and T; `None` where it is not told.
-pub type Fold = [Option<u32>; 3];
 
 impl Condition {
     /// Atoms without known handedness.

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::chain_record::ChainRecord;
 use super::files::sha256_of;
 use super::manifest::{Manifest, ShardEntry};
 use super::record::MoleculeRecord;
+use super::schema::Kind;
 use super::shard::Shard;
+use crate::bio::FoldClasses;
 use crate::{Error, Result};
 
 /// A data set: a folder with a manifest and the shards it lists.
@@ -30,7 +33,9 @@ impl Dataset {
         let manifest = Manifest::read(dir)?;
         let entries: Vec<&ShardEntry> = manifest.splits.values().flatten().collect();
         entries.par_iter().try_for_each(|entry| check_file(dir, entry, verify))?;
-        let open = |(name, entries): (&String, &Vec<ShardEntry>)| Ok((name.clone(), Split::open(dir, name, entries)?));
+        let open = |(name, entries): (&String, &Vec<ShardEntry>)| {
+            Ok((name.clone(), Split::open(dir, manifest.kind, name, entries)?))
+        };
         let splits = manifest.splits.iter().map(open).collect::<Result<_>>()?;
         Ok(Dataset { hash: manifest.hash(), manifest: Arc::new(manifest), splits })
     }
@@ -45,6 +50,17 @@ impl Dataset {
         &self.hash
     }
 
+    /// What its samples are.
+    pub fn kind(&self) -> Kind {
+        self.manifest.kind
+    }
+
+    /// The fold classes that its chains have, in the numbering that networks know them by; `None` where no chain has
+    /// a label.
+    pub fn fold_classes(&self) -> Option<&FoldClasses> {
+        self.manifest.fold_classes.as_ref()
+    }
+
     /// The split of this name.
     ///
     /// # Errors
@@ -57,29 +73,30 @@ impl Dataset {
     }
 }
 
-/// The molecules of one split, by index. Cheap to clone; reading from several threads is fine.
+/// The samples of one split, by index: molecules or chains. Cheap to clone; reading from several threads is fine.
 #[derive(Clone, Debug)]
 pub struct Split(Arc<Shards>);
 
 #[derive(Debug)]
 struct Shards {
     name: String,
+    kind: Kind,
     shards: Vec<Shard>,
-    /// Index of each shard's first molecule, and the end.
+    /// Index of each shard's first sample, and the end.
     starts: Vec<usize>,
-    max_atoms: usize,
+    max_points: usize,
 }
 
 impl Split {
-    fn open(dir: &Path, name: &str, entries: &[ShardEntry]) -> Result<Self> {
+    fn open(dir: &Path, kind: Kind, name: &str, entries: &[ShardEntry]) -> Result<Self> {
         let shards: Vec<Shard> =
-            entries.iter().map(|e| Shard::open(&dir.join(&e.file), e.molecules)).collect::<Result<_>>()?;
+            entries.iter().map(|e| Shard::open(&dir.join(&e.file), kind, e.samples)).collect::<Result<_>>()?;
         let mut starts = vec![0];
         for entry in entries {
-            starts.push(starts[starts.len() - 1] + entry.molecules);
+            starts.push(starts[starts.len() - 1] + entry.samples);
         }
-        let max_atoms = entries.iter().map(|e| e.max_atoms).max().unwrap_or(0);
-        Ok(Split(Arc::new(Shards { name: name.into(), shards, starts, max_atoms })))
+        let max_points = entries.iter().map(|e| e.max_points).max().unwrap_or(0);
+        Ok(Split(Arc::new(Shards { name: name.into(), kind, shards, starts, max_points })))
     }
 
     /// Its name.
@@ -87,43 +104,80 @@ impl Split {
         &self.0.name
     }
 
-    /// Number of molecules.
+    /// What its samples are.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Number of samples.
     pub fn len(&self) -> usize {
         self.0.starts[self.0.shards.len()]
     }
 
-    /// Whether it has no molecules.
+    /// Whether it has no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Atoms of the largest molecule, as the manifest states.
-    pub fn max_atoms(&self) -> usize {
-        self.0.max_atoms
+    /// Points of the largest sample, as the manifest states.
+    pub fn max_points(&self) -> usize {
+        self.0.max_points
     }
 
-    /// Number of atoms of molecule `i`, without reading the rest of it.
+    /// Number of points of sample `i`, without reading the rest of it.
     ///
     /// # Errors
     /// [`Error::Data`] when `i` is out of range or the shard is damaged there.
-    pub fn num_atoms(&self, i: usize) -> Result<usize> {
+    pub fn num_points(&self, i: usize) -> Result<usize> {
         let (shard, row) = self.locate(i)?;
-        shard.num_atoms(row)
+        shard.num_points(row)
+    }
+
+    /// Tells the name of each sample's cluster, in order; empty where it has none.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when a shard is damaged.
+    pub(super) fn for_each_cluster(&self, mut tell: impl FnMut(&str)) -> Result<()> {
+        self.0.shards.iter().try_for_each(|shard| shard.for_each_cluster(&mut tell))
     }
 
     /// Molecule `i`.
     ///
     /// # Errors
-    /// [`Error::Data`] when `i` is out of range or the record is damaged; names the file and the record.
+    /// [`Error::Data`] when `i` is out of range, the record is damaged (names the file and the record), or the samples
+    /// are no molecules.
     pub fn molecule(&self, i: usize) -> Result<MoleculeRecord> {
+        self.expect(Kind::Molecules)?;
         let (shard, row) = self.locate(i)?;
         let (batch, row_in_batch) = shard.batch_of(row)?;
         MoleculeRecord::new(batch, row_in_batch, format!("{}: record {row}", shard.path().display()))
     }
 
+    /// Chain `i`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when `i` is out of range, the record is damaged (names the file and the record), or the samples
+    /// are no chains.
+    pub fn chain(&self, i: usize) -> Result<ChainRecord> {
+        self.expect(Kind::Chains)?;
+        let (shard, row) = self.locate(i)?;
+        let (batch, row_in_batch) = shard.batch_of(row)?;
+        ChainRecord::new(batch, row_in_batch, format!("{}: record {row}", shard.path().display()))
+    }
+
+    fn expect(&self, kind: Kind) -> Result<()> {
+        match self.kind() == kind {
+            true => Ok(()),
+            false => {
+                let (name, found, expected) = (self.name(), self.kind().name(), kind.name());
+                Err(Error::Data(format!("split {name} holds {found}, expected {expected}")))
+            }
+        }
+    }
+
     fn locate(&self, i: usize) -> Result<(&Shard, usize)> {
         if i >= self.len() {
-            let what = format!("split {}: no molecule {i}, it has {}", self.name(), self.len());
+            let what = format!("split {}: no sample {i}, it has {}", self.name(), self.len());
             return Err(Error::Data(what));
         }
         let shard = self.0.starts.partition_point(|&start| start <= i) - 1;

@@ -5,17 +5,16 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use rand::Rng;
 use rayon::prelude::*;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::files::{file_name, sha256_of};
 use super::manifest::Manifest;
-use super::writer::{DatasetWriter, NewMolecule, Provenance};
+use super::rows::NewMolecule;
+use super::splitting::{check_fractions, check_max_bad, split_of};
+use super::writer::{DatasetWriter, Provenance};
 use crate::chem::stereo::{assign_from_positions, check_handedness};
 use crate::chem::{Molecule, Record, invariant, matching, sdf, smiles, xyz};
-use crate::random::{Purpose, stream};
 use crate::{Error, Result};
 
 /// Records read before they are worked on together, by all cores.
@@ -25,7 +24,7 @@ const JUDGED_FROM: usize = 1000;
 /// A line of a SMILES file is no longer.
 const MAX_LINE: u64 = 1 << 20;
 /// The file in the data set's folder that lists the records left out.
-const QUARANTINE: &str = "quarantine.jsonl";
+pub(super) const QUARANTINE: &str = "quarantine.jsonl";
 
 /// Conformers kept of one molecule, the first that come. With at most [`crate::chem::MAX_ATOMS`] atoms each, a batch
 /// of 64 molecules then has fewer coordinates than 32-bit offsets count.
@@ -100,7 +99,8 @@ struct Structure {
 /// [`Error::Data`] when the share of bad records exceeds the limit, [`Error::Config`] when the options make no
 /// sense or the folder exists, [`Error::Io`] when the operating system refuses.
 pub fn import(sources: &[Source], options: &ImportOptions) -> Result<Imported> {
-    check(options)?;
+    check_fractions(&options.fractions)?;
+    check_max_bad(options.max_bad)?;
     let mut import = Import::new(options)?;
     for source in sources {
         import.read(source)?;
@@ -108,21 +108,10 @@ pub fn import(sources: &[Source], options: &ImportOptions) -> Result<Imported> {
     import.finish(sources)
 }
 
-fn check(options: &ImportOptions) -> Result<()> {
-    let ok = |fraction: &f64| (0.0..=1.0).contains(fraction);
-    if !options.fractions.iter().all(ok) || (options.fractions.iter().sum::<f64>() - 1.0).abs() > 1e-9 {
-        return Err(Error::Config(format!("split fractions {:?}: three numbers with sum 1", options.fractions)));
-    }
-    if !ok(&options.max_bad) {
-        return Err(Error::Config(format!("largest share of bad records {}: between 0 and 1", options.max_bad)));
-    }
-    Ok(())
-}
-
 /// An import under way.
 struct Import<'a> {
     options: &'a ImportOptions,
-    writer: DatasetWriter,
+    writer: DatasetWriter<NewMolecule>,
     quarantine: std::io::BufWriter<File>,
     /// The molecule whose conformers are being gathered.
     current: Option<NewMolecule>,
@@ -195,7 +184,8 @@ impl<'a> Import<'a> {
         let Some(mut molecule) = self.current.take() else { return Ok(()) };
         let weight = 1.0 / molecule.weights.len() as f32;
         molecule.weights.fill(weight);
-        let split = split_of(&molecule.molecule, self.options);
+        // Neither the order of the atoms nor handedness enters.
+        let split = split_of(&invariant(&molecule.molecule), self.options.seed, &self.options.fractions);
         self.writer.push(split, molecule)
     }
 
@@ -231,6 +221,7 @@ impl<'a> Import<'a> {
         let file = self.quarantine.into_inner().map_err(|e| Error::io(&path)(e.into_error()))?;
         file.sync_all().map_err(Error::io(&path))?;
         let provenance = Provenance {
+            fold_classes: None,
             dropped,
             source: describe(sources)?,
             created: serde_json::json!({
@@ -347,21 +338,6 @@ fn on_graph(frame: Record, text: String) -> Result<Structure> {
         Error::Data(format!("SMILES {text:?}: atom {atom} of its graph has another handedness in the positions"))
     })?;
     Ok(Structure { key: text, molecule, positions })
-}
-
-/// The split that the seed gives a graph. Neither the order of its atoms nor handedness enters.
-fn split_of(molecule: &Molecule, options: &ImportOptions) -> &'static str {
-    let digest = Sha256::digest(invariant(molecule));
-    let id = u64::from_le_bytes(std::array::from_fn(|i| digest[i]));
-    let uniform = (stream(options.seed, Purpose::Order, 0, id).next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-    let [train, val, _] = options.fractions;
-    if uniform < train {
-        "train"
-    } else if uniform < train + val || options.fractions[2] == 0.0 {
-        "val"
-    } else {
-        "test"
-    }
 }
 
 /// Names and checksums of the files read.

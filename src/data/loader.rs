@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::config::{ConformerChoice, DataConfig};
-use super::dataset::{Dataset, Split};
+use super::dataset::Dataset;
 use super::order::below;
 use super::plan::{Planner, Position, Sample, Selection, StepPlan};
 use super::record::MoleculeRecord;
+use super::schema::Kind;
+use super::showing::Showing;
 use crate::random::{Purpose, stream};
 use crate::{Error, Result};
 
@@ -20,6 +22,7 @@ use crate::{Error, Result};
 pub struct TrainingStream {
     planner: Planner,
     conformer: ConformerChoice,
+    showing: Showing,
     seed: u64,
 }
 
@@ -27,8 +30,8 @@ impl TrainingStream {
     /// The stream of a data set's split `train`, for steps of `global_batch` units in `num_shards` micro-shards.
     ///
     /// # Errors
-    /// [`Error::Data`] when there is no such split, or no molecule in it is small enough; [`Error::Config`]
-    /// when `global_batch` or `num_shards` is 0.
+    /// [`Error::Data`] when there is no such split, or no sample in it is small enough; [`Error::Config`]
+    /// when `global_batch` or `num_shards` is 0, or the configuration asks for what the data do not have.
     pub fn new(
         dataset: &Dataset,
         config: &DataConfig,
@@ -36,12 +39,13 @@ impl TrainingStream {
         global_batch: usize,
         num_shards: usize,
     ) -> Result<Self> {
-        let selection = Selection::new(dataset.split("train")?, config.max_atoms)?;
+        let showing = Showing::new(dataset, config)?;
+        let selection = Selection::new(dataset.split("train")?, config)?.by_epoch(config)?;
         let planner = Planner::new(seed, selection, config.batch_by, global_batch, num_shards)?;
-        Ok(TrainingStream { planner, conformer: config.conformer, seed })
+        Ok(TrainingStream { planner, conformer: config.conformer, showing, seed })
     }
 
-    /// The molecules that take part.
+    /// The samples that take part.
     pub fn selection(&self) -> &Selection {
         self.planner.selection()
     }
@@ -60,6 +64,14 @@ impl TrainingStream {
     /// [`Error::Data`] naming the file and the record when it is damaged.
     pub fn batch(&self, step: u64, samples: &[Sample]) -> Result<Batch> {
         let split = self.selection().split();
+        if split.kind() == Kind::Chains {
+            let show = |sample: &Sample| -> Result<_> {
+                let record = split.chain(sample.index)?;
+                let (shown, fold) = self.showing.in_training(self.seed, step, sample.id, &record);
+                Ok((sample.id, record, shown, fold))
+            };
+            return Batch::from_chains(&samples.iter().map(show).collect::<Result<Vec<_>>>()?);
+        }
         let choose = |sample: &Sample| -> Result<_> {
             let record = split.molecule(sample.index)?;
             let conformer = self.choose(step, sample.id, &record);
@@ -189,27 +201,37 @@ fn load(stream: &mut TrainingStream, owned: &Range<usize>, position: Position) -
     Ok(StepBatches { position, next: plan.next, num_samples, first_shard: owned.start, shards, wait: Duration::ZERO })
 }
 
-/// The fixed batches of a split on which training is judged: its molecules in order, each by its conformer
-/// of highest weight; the sample id is the molecule's index.
+/// The fixed batches of a split on which training is judged: its samples in order, a molecule by its conformer of
+/// highest weight, a chain by its middle where it is cropped and with the same fold label told each time; the sample id
+/// is the index.
 #[derive(Clone, Debug)]
 pub struct ValidationBatches {
     selection: Selection,
+    showing: Showing,
     len: usize,
     batch_size: usize,
 }
 
 impl ValidationBatches {
-    /// The first `limit` molecules (all without a limit) of a split, `batch_size` to a batch.
+    /// The first `limit` samples (all without a limit) of the split of this name, `batch_size` to a batch.
     ///
     /// # Errors
-    /// [`Error::Config`] when `batch_size` is 0; [`Error::Data`] as [`Selection::new`].
-    pub fn new(split: Split, max_atoms: Option<usize>, batch_size: usize, limit: Option<usize>) -> Result<Self> {
+    /// [`Error::Config`] when `batch_size` is 0, or the configuration asks for what the data do not have;
+    /// [`Error::Data`] as [`Selection::new`].
+    pub fn new(
+        dataset: &Dataset,
+        split: &str,
+        config: &DataConfig,
+        batch_size: usize,
+        limit: Option<usize>,
+    ) -> Result<Self> {
         if batch_size == 0 {
             return Err(Error::Config("the validation batch size must be at least 1".into()));
         }
-        let selection = Selection::new(split, max_atoms)?;
+        let showing = Showing::new(dataset, config)?;
+        let selection = Selection::new(dataset.split(split)?, config)?;
         let len = limit.unwrap_or(usize::MAX).min(selection.len());
-        Ok(ValidationBatches { selection, len, batch_size })
+        Ok(ValidationBatches { selection, showing, len, batch_size })
     }
 
     /// Number of batches.
@@ -222,7 +244,7 @@ impl ValidationBatches {
         self.len == 0
     }
 
-    /// Number of molecules in all batches.
+    /// Number of samples in all batches.
     pub fn num_samples(&self) -> usize {
         self.len
     }
@@ -234,8 +256,16 @@ impl ValidationBatches {
     pub fn batch(&self, k: usize) -> Result<Batch> {
         let range = (k * self.batch_size).min(self.len)..((k + 1) * self.batch_size).min(self.len);
         let indices = range.map(|i| self.selection.index(i));
-        let records: Vec<_> =
-            indices.map(|i| Ok((i as u64, self.selection.split().molecule(i)?, 0))).collect::<Result<_>>()?;
+        let split = self.selection.split();
+        if split.kind() == Kind::Chains {
+            let show = |i: usize| -> Result<_> {
+                let record = split.chain(i)?;
+                let (shown, fold) = self.showing.in_validation(i as u64, &record);
+                Ok((i as u64, record, shown, fold))
+            };
+            return Batch::from_chains(&indices.map(show).collect::<Result<Vec<_>>>()?);
+        }
+        let records: Vec<_> = indices.map(|i| Ok((i as u64, split.molecule(i)?, 0))).collect::<Result<_>>()?;
         Batch::from_records(&records)
     }
 }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::files::hex;
-use super::schema::{BOND_ORDERS, ROWS_PER_BATCH, SCHEMA_VERSION};
+use super::schema::{BOND_ORDERS, Kind, ROWS_PER_BATCH, SCHEMA_VERSION};
+use crate::bio::FoldClasses;
 use crate::chem::features::{Feature, vocabulary};
 use crate::{Error, Result};
 
@@ -22,22 +23,31 @@ const MAX_BYTES: u64 = 256 << 20;
 pub struct Manifest {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
+    /// What the samples are.
+    #[serde(default)]
+    pub kind: Kind,
     /// The data set's name.
     pub name: String,
     /// The unit of each physical column.
     pub units: BTreeMap<String, String>,
     /// [`ROWS_PER_BATCH`].
     pub rows_per_batch: usize,
-    /// The names of the bond orders, in the order of their codes.
+    /// The names of the bond orders, in the order of their codes; of molecules only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bond_orders: Vec<String>,
     /// The vocabulary of the atoms' features, which follow from the stored graphs: that of
-    /// [`vocabulary`].
+    /// [`vocabulary`]. Of molecules only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<Feature>,
-    /// The atomic numbers that occur, ascending.
+    /// The atomic numbers that occur, ascending; of molecules only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub elements: Vec<u8>,
-    /// The shards of each split, in the order of their molecules.
+    /// The fold classes that occur; of chains with fold labels only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold_classes: Option<FoldClasses>,
+    /// The shards of each split, in the order of their samples.
     pub splits: BTreeMap<String, Vec<ShardEntry>>,
-    /// How many molecules or conformers of each split were left out, by reason.
+    /// How many molecules, conformers or chains of each split were left out, by reason.
     pub dropped: BTreeMap<String, BTreeMap<String, u64>>,
     /// What the data set was made from: names and hashes.
     pub source: serde_json::Value,
@@ -51,14 +61,17 @@ pub struct Manifest {
 pub struct ShardEntry {
     /// Its name in the data set's folder.
     pub file: String,
-    /// Rows.
-    pub molecules: usize,
-    /// Conformers of all rows.
+    /// Rows: molecules or chains.
+    #[serde(alias = "molecules")]
+    pub samples: usize,
+    /// Conformers of all rows; a chain has one.
     pub conformers: u64,
-    /// Atoms of all rows (not times conformers).
-    pub atoms: u64,
-    /// Atoms of the largest row.
-    pub max_atoms: usize,
+    /// Points of all rows: atoms (not times conformers) or residues.
+    #[serde(alias = "atoms")]
+    pub points: u64,
+    /// Points of the largest row.
+    #[serde(alias = "max_atoms")]
+    pub max_points: usize,
     /// The file's size.
     pub bytes: u64,
     /// The file's SHA-256 in lower-case hexadecimal digits.
@@ -86,10 +99,14 @@ impl Manifest {
     /// SHA-256 of what defines the data: the form and, split by split, each shard's checksum and rows. Names
     /// of folders, the way the data set was made, and the place it lies at do not enter.
     pub fn hash(&self) -> String {
-        let mut text = format!("qsd {} {}\n", self.schema_version, self.rows_per_batch);
+        let kind = match self.kind {
+            Kind::Molecules => "",
+            Kind::Chains => " chains",
+        };
+        let mut text = format!("qsd {} {}{kind}\n", self.schema_version, self.rows_per_batch);
         for (split, entries) in &self.splits {
             for entry in entries {
-                text += &format!("{split} {} {}\n", entry.sha256, entry.molecules);
+                text += &format!("{split} {} {}\n", entry.sha256, entry.samples);
             }
         }
         hex(&Sha256::digest(text.as_bytes()))
@@ -102,6 +119,17 @@ impl Manifest {
         if self.rows_per_batch != ROWS_PER_BATCH {
             return Err(format!("rows_per_batch {}, expected {ROWS_PER_BATCH}", self.rows_per_batch));
         }
+        self.splits.values().flatten().try_for_each(ShardEntry::check)?;
+        match self.kind {
+            Kind::Molecules => self.check_chemistry(),
+            Kind::Chains => match self.fold_classes.as_ref().is_none_or(FoldClasses::is_sorted) {
+                true => Ok(()),
+                false => Err("fold_classes: the codes of each level must ascend".into()),
+            },
+        }
+    }
+
+    fn check_chemistry(&self) -> Result<(), String> {
         if !self.bond_orders.iter().eq(BOND_ORDERS.iter().map(|(name, _)| name)) {
             return Err(format!("bond_orders {:?}, expected {:?}", self.bond_orders, BOND_ORDERS.map(|(n, _)| n)));
         }
@@ -112,7 +140,7 @@ impl Manifest {
             let (listed, expected) = (self.features.get(k), expected.get(k));
             return Err(format!("feature {k} is {listed:?}, this build computes {expected:?}"));
         }
-        self.splits.values().flatten().try_for_each(ShardEntry::check)
+        Ok(())
     }
 }
 
@@ -122,9 +150,9 @@ impl ShardEntry {
         if !self.file.chars().all(plain) || self.file.starts_with('.') || self.file.is_empty() {
             return Err(format!("shard name {:?}: letters, digits, '-', '_', '.' only, no leading '.'", self.file));
         }
-        // Each molecule takes more than one byte, so this caps whatever is allocated by their number.
-        if self.molecules as u64 > self.bytes {
-            return Err(format!("{}: {} molecules in {} bytes", self.file, self.molecules, self.bytes));
+        // Each row takes more than one byte, so this caps whatever is allocated by their number.
+        if self.samples as u64 > self.bytes {
+            return Err(format!("{}: {} samples in {} bytes", self.file, self.samples, self.bytes));
         }
         Ok(())
     }

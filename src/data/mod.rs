@@ -1,30 +1,40 @@
 //! From files to batches: shards on disk → samples in a seeded order → ragged batches.
 
 mod batch;
+mod chain_record;
 mod config;
 mod dataset;
 mod files;
+mod groups;
 mod import;
 mod inspect;
 mod loader;
 mod manifest;
 mod order;
 mod plan;
+mod protein;
 mod record;
+mod rows;
 mod schema;
 mod shard;
+mod showing;
+mod splitting;
 mod writer;
 
+pub use crate::bio::Fold;
 pub use crate::chem::features::NUM_FEATURES;
-pub use batch::{Atoms, Batch, Condition, Fold, Points, Residues, StereoCentre};
-pub use config::{BatchBy, ConformerChoice, DataConfig};
+pub use batch::{Atoms, Batch, Condition, Points, Residues, StereoCentre};
+pub use chain_record::ChainRecord;
+pub use config::{BatchBy, ConformerChoice, DataConfig, Epoch, LongChains};
 pub use dataset::{Dataset, Split};
 pub use import::{ImportOptions, Imported, MAX_CONFORMERS, Source, import};
-pub use inspect::{Inspection, SplitCounts, inspect};
+pub use inspect::{ChainCounts, Inspection, SplitCounts, inspect};
 pub use loader::{Loader, StepBatches, TrainingStream, ValidationBatches};
 pub use manifest::{Manifest, ShardEntry};
 pub use order::Order;
-pub use plan::{Planner, Position, Sample, Selection, StepPlan, num_edges};
+pub use plan::{Planner, Position, Sample, Selection, StepPlan, cost, num_edges};
+pub use protein::{PreparedProteins, ProteinInputs, ProteinOptions, prepare_proteins};
 pub use record::MoleculeRecord;
-pub use schema::{ROWS_PER_BATCH, SCHEMA, SCHEMA_VERSION};
-pub use writer::{DatasetWriter, NewMolecule, Provenance};
+pub use rows::{NewChain, NewMolecule, Row};
+pub use schema::{CHAIN_SCHEMA, Kind, ROWS_PER_BATCH, SCHEMA, SCHEMA_VERSION};
+pub use writer::{DatasetWriter, Provenance};

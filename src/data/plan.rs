@@ -1,10 +1,14 @@
 //! Which samples a step takes, and how they are cut into the canonical micro-shards.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::config::BatchBy;
+use super::config::{BatchBy, DataConfig, Epoch, LongChains};
 use super::dataset::Split;
+use super::groups::Groups;
 use super::order::Order;
+use super::schema::Kind;
 use crate::{Error, Result};
 
 /// A place in training: the step and the stream's position at its start. Part of a checkpoint.
@@ -19,13 +23,13 @@ pub struct Position {
 /// One sample of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// Its id, `epoch · (molecules of the split) + index`: no two samples of a run share one, so a molecule
+    /// Its id, `epoch · (samples of the split) + index`: no two samples of a run share one, so a molecule or chain
     /// that occurs twice in a step gets noise of its own each time. Randomness is keyed by it.
     pub id: u64,
-    /// Its molecule's index in the split.
+    /// The index of its molecule or chain in the split.
     pub index: usize,
-    /// Its molecule's atoms.
-    pub num_atoms: usize,
+    /// The points it shows: the molecule's atoms, or the residues of the chain after cropping.
+    pub num_points: usize,
 }
 
 /// The samples of a step: a function of (seed, step, data), never of ranks.
@@ -47,38 +51,70 @@ impl StepPlan {
     }
 }
 
-/// Edges of a molecule of `n` atoms when each has at most 32 neighbours: what a network's cost grows with.
+/// Edges of a cloud of `n` points when each has at most 32 neighbours: what the cost of a network on molecules grows
+/// with.
 pub fn num_edges(n: usize) -> u64 {
     n as u64 * (n as u64).saturating_sub(1).min(32)
 }
 
-/// The molecules of a split that take part.
+/// What a sample of `n` points of this kind is taken to cost when micro-shards are balanced: for molecules the edges;
+/// for chains pairs, with which attention and pair features grow, and besides a part for each residue, which in short
+/// chains outweighs them.
+pub fn cost(kind: Kind, n: usize) -> u64 {
+    match kind {
+        Kind::Molecules => num_edges(n).max(1),
+        Kind::Chains => n as u64 * (n as u64 + COST_OF_RESIDUE),
+    }
+}
+
+/// What a residue costs by itself, in pairs.
+const COST_OF_RESIDUE: u64 = 256;
+
+/// The samples of a split that take part.
 #[derive(Clone, Debug)]
 pub struct Selection {
     split: Split,
     /// Their indices; `None` when all take part, so that large data sets cost no memory.
     kept: Option<Vec<u32>>,
+    /// Points shown of a larger sample.
+    crop: Option<usize>,
+    /// The clusters of which an epoch visits one member each.
+    groups: Option<Arc<Groups>>,
 }
 
 impl Selection {
-    /// The molecules of at most `max_atoms` atoms. When the manifest says that none is larger, nothing is
-    /// read; otherwise the sizes of all molecules are, once.
+    /// The samples that the configuration admits, each visited for itself. When the manifest says that none is larger
+    /// than `data.max_points`, nothing is read; otherwise the sizes of all samples are, once.
     ///
     /// # Errors
     /// [`Error::Data`] when none is left, or a shard is damaged.
-    pub fn new(split: Split, max_atoms: Option<usize>) -> Result<Self> {
-        let kept = match max_atoms {
-            Some(limit) if split.max_atoms() > limit => Some(indices_up_to(&split, limit)?),
+    pub fn new(split: Split, config: &DataConfig) -> Result<Self> {
+        let limit = config.max_points.filter(|limit| split.max_points() > *limit);
+        let crop = limit.filter(|_| config.long_chains == LongChains::Crop);
+        let kept = match (limit, crop) {
+            (Some(limit), None) => Some(indices_up_to(&split, limit)?),
             _ => None,
         };
-        let selection = Selection { split, kept };
+        let selection = Selection { split, kept, crop, groups: None };
         if selection.is_empty() {
-            let (name, all) = (selection.split.name(), selection.split.len());
-            return Err(Error::Data(format!(
-                "split {name}: none of its {all} molecules has at most {max_atoms:?} atoms"
-            )));
+            let (name, all, kind) = (selection.split.name(), selection.split.len(), selection.split.kind());
+            let limit = limit.map(|limit| format!(" has at most {limit} {}", kind.points())).unwrap_or_default();
+            return Err(Error::Data(format!("split {name}: none of its {all} {}{limit}", kind.name())));
         }
         Ok(selection)
+    }
+
+    /// The same, of whose clusters an epoch visits one member each where the configuration wants it so. Reads the names
+    /// of all clusters, once.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when a shard is damaged.
+    pub fn by_epoch(mut self, config: &DataConfig) -> Result<Self> {
+        if config.epoch == Epoch::Clusters && self.split.kind() == Kind::Chains {
+            let takes_part = |i: usize| self.kept.as_ref().is_none_or(|kept| kept.binary_search(&(i as u32)).is_ok());
+            self.groups = Groups::new(&self.split, takes_part)?.map(Arc::new);
+        }
+        Ok(self)
     }
 
     /// The split they are of.
@@ -96,7 +132,12 @@ impl Selection {
         self.len() == 0
     }
 
-    /// How many molecules of the split are left out.
+    /// How many samples an epoch visits: one of each cluster.
+    pub fn per_epoch(&self) -> usize {
+        self.groups.as_ref().map_or(self.len(), |groups| groups.len())
+    }
+
+    /// How many samples of the split are left out.
     pub fn skipped(&self) -> usize {
         self.split.len() - self.len()
     }
@@ -105,12 +146,26 @@ impl Selection {
     pub fn index(&self, k: usize) -> usize {
         self.kept.as_ref().map_or(k, |kept| kept[k] as usize)
     }
+
+    /// The index in the split of the `k`-th that an epoch may visit: of a cluster the member drawn for the epoch.
+    fn visited(&self, seed: u64, epoch: u64, k: usize) -> usize {
+        match &self.groups {
+            Some(groups) => groups.draw(seed, epoch, k),
+            None => self.index(k),
+        }
+    }
+
+    /// How many points a sample shows.
+    fn shown(&self, index: usize) -> Result<usize> {
+        let n = self.split.num_points(index)?;
+        Ok(self.crop.map_or(n, |limit| n.min(limit)))
+    }
 }
 
-fn indices_up_to(split: &Split, max_atoms: usize) -> Result<Vec<u32>> {
+fn indices_up_to(split: &Split, max_points: usize) -> Result<Vec<u32>> {
     let mut kept = Vec::new();
     for i in 0..split.len() {
-        if split.num_atoms(i)? <= max_atoms {
+        if split.num_points(i)? <= max_points {
             kept.push(i as u32);
         }
     }
@@ -120,6 +175,7 @@ fn indices_up_to(split: &Split, max_atoms: usize) -> Result<Vec<u32>> {
 /// Plans steps.
 #[derive(Clone, Debug)]
 pub struct Planner {
+    seed: u64,
     selection: Selection,
     order: Order,
     batch_by: BatchBy,
@@ -144,11 +200,11 @@ impl Planner {
                 format!("a global batch of {global_batch} in {num_shards} micro-shards: both must be at least 1");
             return Err(Error::Config(what));
         }
-        let order = Order::new(seed, selection.len())?;
-        Ok(Planner { selection, order, batch_by, global_batch, num_shards })
+        let order = Order::new(seed, selection.per_epoch())?;
+        Ok(Planner { seed, selection, order, batch_by, global_batch, num_shards })
     }
 
-    /// The molecules that take part.
+    /// The samples that take part.
     pub fn selection(&self) -> &Selection {
         &self.selection
     }
@@ -160,7 +216,7 @@ impl Planner {
     pub fn plan(&mut self, position: Position) -> Result<StepPlan> {
         let samples = self.take(position.sample)?;
         let next = Position { step: position.step + 1, sample: position.sample + samples.len() as u64 };
-        Ok(StepPlan { position, next, shards: balance(samples, self.num_shards) })
+        Ok(StepPlan { position, next, shards: balance(samples, self.selection.split.kind(), self.num_shards) })
     }
 
     /// The samples from a stream position on, as many as fit into a global batch, at least one.
@@ -180,26 +236,26 @@ impl Planner {
 
     fn sample(&mut self, position: u64) -> Result<Sample> {
         let (epoch, k) = self.order.at(position);
-        let index = self.selection.index(k);
-        let split = &self.selection.split;
-        let id = epoch * split.len() as u64 + index as u64;
-        Ok(Sample { id, index, num_atoms: split.num_atoms(index)? })
+        let index = self.selection.visited(self.seed, epoch, k);
+        let id = epoch * self.selection.split.len() as u64 + index as u64;
+        Ok(Sample { id, index, num_points: self.selection.shown(index)? })
     }
 
     /// What a sample takes of the global batch, at least 1.
     fn units(&self, sample: &Sample) -> u64 {
         match self.batch_by {
             BatchBy::Samples => 1,
-            BatchBy::Atoms => sample.num_atoms.max(1) as u64,
-            BatchBy::Edges => num_edges(sample.num_atoms).max(1),
+            BatchBy::Points => sample.num_points.max(1) as u64,
+            BatchBy::Edges => num_edges(sample.num_points).max(1),
+            BatchBy::Pairs => (sample.num_points as u64).pow(2).max(1),
         }
     }
 }
 
 /// Cuts samples into shards of about equal cost: the costliest first, each to the shard with the least so
 /// far (the first of several). Within a shard the samples keep their order.
-fn balance(samples: Vec<Sample>, num_shards: usize) -> Vec<Vec<Sample>> {
-    let cost = |i: usize| num_edges(samples[i].num_atoms).max(1);
+fn balance(samples: Vec<Sample>, kind: Kind, num_shards: usize) -> Vec<Vec<Sample>> {
+    let cost = |i: usize| cost(kind, samples[i].num_points);
     let mut longest_first: Vec<usize> = (0..samples.len()).collect();
     longest_first.sort_by_key(|&i| (std::cmp::Reverse(cost(i)), i));
     let mut loads = vec![0u64; num_shards];

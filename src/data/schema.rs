@@ -1,9 +1,10 @@
-//! The columns of a shard. One row is one molecule with `C` conformers of `N` atoms and `M` bonds;
-//! `docs/data-format.md` is the text for users.
+//! The columns of a shard. One row is one molecule with `C` conformers of `N` atoms and `M` bonds, or one chain of `N`
+//! residues; `docs/data-format.md` is the text for users.
 
 use std::sync::{Arc, LazyLock};
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
 
 use crate::chem::{BondOrder, Chirality};
 
@@ -13,7 +14,78 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// Rows of every record batch but a file's last, so that row `i` is found without a search.
 pub const ROWS_PER_BATCH: usize = 64;
 
-/// Place of each column in the schema.
+/// What the samples of a data set are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Molecules with conformers; what manifests mean that do not say.
+    #[default]
+    Molecules,
+    /// Protein chains.
+    Chains,
+}
+
+impl Kind {
+    /// What its samples are called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Molecules => "molecules",
+            Kind::Chains => "chains",
+        }
+    }
+
+    /// What the points of its samples are called.
+    pub fn points(self) -> &'static str {
+        match self {
+            Kind::Molecules => "atoms",
+            Kind::Chains => "residues",
+        }
+    }
+
+    /// The schema of its shards.
+    pub fn schema(self) -> &'static SchemaRef {
+        match self {
+            Kind::Molecules => &SCHEMA,
+            Kind::Chains => &CHAIN_SCHEMA,
+        }
+    }
+
+    /// A column that has one element for each point.
+    pub(super) fn points_column(self) -> usize {
+        match self {
+            Kind::Molecules => column::ATOMIC_NUMBERS,
+            Kind::Chains => chain_column::NUMBERS,
+        }
+    }
+}
+
+/// Place of each column of a chain's row.
+pub(super) mod chain_column {
+    pub const KEY: usize = 0;
+    pub const SEQUENCE: usize = 1;
+    pub const NUMBERS: usize = 2;
+    pub const POSITIONS: usize = 3;
+    pub const B_FACTORS: usize = 4;
+    pub const FOLDS: usize = 5;
+    pub const CLUSTER: usize = 6;
+}
+
+/// The schema of shards of chains: no column, and no element of a list, may be null.
+pub static CHAIN_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let list = |value| DataType::List(Arc::new(Field::new("item", value, false)));
+    let columns = [
+        ("key", DataType::Utf8),
+        ("sequence", DataType::Utf8),
+        ("numbers", list(DataType::Int32)),
+        ("positions", list(DataType::Float32)),
+        ("b_factors", list(DataType::Float32)),
+        ("folds", list(DataType::Utf8)),
+        ("cluster", DataType::Utf8),
+    ];
+    Arc::new(Schema::new(columns.map(|(name, kind)| Field::new(name, kind, false)).to_vec()))
+});
+
+/// Place of each column of a molecule's row.
 pub(super) mod column {
     pub const KEY: usize = 0;
     pub const SMILES: usize = 1;
@@ -28,7 +100,7 @@ pub(super) mod column {
     pub const POSITIONS: usize = 10;
 }
 
-/// The schema of every shard: no column, and no element of a list, may be null.
+/// The schema of shards of molecules: no column, and no element of a list, may be null.
 pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let list = |value| DataType::List(Arc::new(Field::new("item", value, false)));
     let columns = [

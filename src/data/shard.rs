@@ -14,7 +14,7 @@ use arrow_schema::ArrowError;
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use super::schema::{ROWS_PER_BATCH, SCHEMA, column};
+use super::schema::{Kind, ROWS_PER_BATCH, chain_column};
 use crate::{Error, Result};
 
 /// What an Arrow file begins and ends with.
@@ -34,31 +34,42 @@ pub(super) struct Shard {
     bytes: Buffer,
     blocks: Vec<Block>,
     decoder: FileDecoder,
-    /// Decodes the column of the atoms alone.
-    atoms_decoder: FileDecoder,
+    /// Decodes a column alone that has an element for each point.
+    points_decoder: FileDecoder,
+    /// Decodes the column of the clusters alone; of chains.
+    clusters_decoder: Option<FileDecoder>,
     rows: usize,
 }
 
 impl Shard {
-    /// Maps a file that should hold `rows` molecules.
-    pub fn open(path: &Path, rows: usize) -> Result<Self> {
+    /// Maps a file that should hold `rows` samples of a kind.
+    pub fn open(path: &Path, kind: Kind, rows: usize) -> Result<Self> {
         let bytes = map(path)?;
         let damaged = |what: String| Error::Data(format!("{}: {what}", path.display()));
         let footer = footer_bytes(&bytes).map_err(damaged)?;
         let footer = root_as_footer(footer).map_err(|e| damaged(format!("damaged footer: {e}")))?;
         let schema = footer.schema().ok_or_else(|| damaged("the footer has no schema".into()))?;
         let schema = try_fb_to_schema(schema).map_err(|e| damaged(format!("damaged schema: {e}")))?;
-        if schema.fields() != SCHEMA.fields() {
-            return Err(damaged(format!("its columns are not those of a qsd shard: {:?}", schema.fields())));
+        if schema.fields() != kind.schema().fields() {
+            let (name, fields) = (kind.name(), schema.fields());
+            return Err(damaged(format!("its columns are not those of a qsd shard of {name}: {fields:?}")));
         }
         let blocks: Vec<Block> = footer.recordBatches().map(|b| b.iter().copied().collect()).unwrap_or_default();
         if blocks.len() != rows.div_ceil(ROWS_PER_BATCH) {
             let expected = rows.div_ceil(ROWS_PER_BATCH);
-            return Err(damaged(format!("{} record batches, but {rows} molecules need {expected}", blocks.len())));
+            return Err(damaged(format!(
+                "{} record batches, but {rows} {} need {expected}",
+                blocks.len(),
+                kind.name()
+            )));
         }
-        let decoder = || FileDecoder::new(SCHEMA.clone(), footer.version());
-        let (decoder, atoms_decoder) = (decoder(), decoder().with_projection(vec![column::ATOMIC_NUMBERS]));
-        Ok(Shard { path: path.to_path_buf(), bytes, blocks, decoder, atoms_decoder, rows })
+        let version = footer.version();
+        let decoder = || FileDecoder::new(kind.schema().clone(), version);
+        let only = |column| decoder().with_projection(vec![column]);
+        let points_decoder = only(kind.points_column());
+        let clusters_decoder = (kind == Kind::Chains).then(|| only(chain_column::CLUSTER));
+        let path = path.to_path_buf();
+        Ok(Shard { path, bytes, blocks, decoder: decoder(), points_decoder, clusters_decoder, rows })
     }
 
     /// The file.
@@ -74,13 +85,30 @@ impl Shard {
         Ok((self.decode(&self.decoder, row / ROWS_PER_BATCH)?, row % ROWS_PER_BATCH))
     }
 
-    /// Number of atoms in a row.
+    /// Number of points in a row.
     ///
     /// # Errors
     /// As [`Shard::batch_of`].
-    pub fn num_atoms(&self, row: usize) -> Result<usize> {
-        let batch = self.decode(&self.atoms_decoder, row / ROWS_PER_BATCH)?;
+    pub fn num_points(&self, row: usize) -> Result<usize> {
+        let batch = self.decode(&self.points_decoder, row / ROWS_PER_BATCH)?;
         Ok(batch.column(0).as_list::<i32>().value_length(row % ROWS_PER_BATCH) as usize)
+    }
+
+    /// Tells the name of each row's cluster, in order; empty where it has none. Molecules have none.
+    ///
+    /// # Errors
+    /// As [`Shard::batch_of`].
+    pub fn for_each_cluster(&self, mut tell: impl FnMut(&str)) -> Result<()> {
+        for number in 0..self.blocks.len() {
+            match &self.clusters_decoder {
+                Some(decoder) => {
+                    let batch = self.decode(decoder, number)?;
+                    batch.column(0).as_string::<i32>().iter().for_each(|name| tell(name.unwrap_or_default()));
+                }
+                None => (0..ROWS_PER_BATCH.min(self.rows - number * ROWS_PER_BATCH)).for_each(|_| tell("")),
+            }
+        }
+        Ok(())
     }
 
     fn decode(&self, decoder: &FileDecoder, number: usize) -> Result<RecordBatch> {

@@ -1,50 +1,31 @@
 //! Writes a data set.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io::BufWriter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow_array::builder::{ListBuilder, PrimitiveBuilder};
-use arrow_array::types::{ArrowPrimitiveType, Float32Type, Int8Type, UInt8Type, UInt32Type};
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_ipc::writer::FileWriter;
-use arrow_schema::{ArrowError, Field};
+use arrow_schema::ArrowError;
 use tempfile::TempDir;
 
 use super::files::{parent_of, sha256_of, sync};
 use super::manifest::{MANIFEST, Manifest, ShardEntry};
-use super::schema::{BOND_ORDERS, ROWS_PER_BATCH, SCHEMA, SCHEMA_VERSION, bond_code, chirality_code};
-use crate::chem::features::vocabulary;
-use crate::chem::{Atom, Molecule};
+use super::rows::Row;
+use super::schema::{ROWS_PER_BATCH, SCHEMA_VERSION};
+use crate::bio::FoldClasses;
 use crate::{Error, Result};
 
-/// Molecules of a shard; a multiple of [`ROWS_PER_BATCH`].
+/// Rows of a shard; a multiple of [`ROWS_PER_BATCH`].
 const ROWS_PER_SHARD: usize = 1024;
 
-/// A molecule to write: `C` conformers of `N` atoms.
-#[derive(Clone, Debug)]
-pub struct NewMolecule {
-    /// What its source calls it.
-    pub key: String,
-    /// SMILES with explicit hydrogens in the order of the atoms; empty when not known.
-    pub smiles: String,
-    /// The graph.
-    pub molecule: Molecule,
-    /// Boltzmann weights, `C` numbers that fall and sum to 1.
-    pub weights: Vec<f32>,
-    /// Energies above the lowest in kcal/mol, `C` numbers; NaN where not known.
-    pub energies: Vec<f32>,
-    /// Positions in Å, `3·N·C` numbers, conformer after conformer.
-    pub positions: Vec<f32>,
-}
-
-/// Where a data set comes from: the parts of the manifest that do not follow from the molecules.
+/// Where a data set comes from: the parts of the manifest that do not follow from the rows.
 #[derive(Clone, Debug)]
 pub struct Provenance {
-    /// How many molecules or conformers of each split were left out, by reason.
+    /// The fold classes of chains, where some have a label.
+    pub fold_classes: Option<FoldClasses>,
+    /// How many molecules, conformers or chains of each split were left out, by reason.
     pub dropped: BTreeMap<String, BTreeMap<String, u64>>,
     /// What the data set was made from.
     pub source: serde_json::Value,
@@ -54,24 +35,24 @@ pub struct Provenance {
 
 /// Writes a data set into a temporary folder beside its destination, which [`DatasetWriter::finish`] renames
 /// into place; dropped before, it leaves nothing behind.
-pub struct DatasetWriter {
+pub struct DatasetWriter<R: Row> {
     out: PathBuf,
     name: String,
     folder: TempDir,
-    open: BTreeMap<String, OpenShard>,
+    open: BTreeMap<String, OpenShard<R>>,
     splits: BTreeMap<String, Vec<ShardEntry>>,
-    elements: BTreeSet<u8>,
+    summary: R::Summary,
 }
 
 /// A shard being written.
-struct OpenShard {
+struct OpenShard<R> {
     path: PathBuf,
     writer: FileWriter<BufWriter<File>>,
-    waiting: Vec<NewMolecule>,
+    waiting: Vec<R>,
     entry: ShardEntry,
 }
 
-impl DatasetWriter {
+impl<R: Row> DatasetWriter<R> {
     /// Begins a data set that will stand at `out`.
     ///
     /// # Errors
@@ -89,7 +70,7 @@ impl DatasetWriter {
             folder,
             open: BTreeMap::new(),
             splits: BTreeMap::new(),
-            elements: BTreeSet::new(),
+            summary: R::Summary::default(),
         })
     }
 
@@ -98,24 +79,23 @@ impl DatasetWriter {
         self.folder.path()
     }
 
-    /// Appends a molecule to a split.
+    /// Appends a row to a split.
     ///
     /// # Errors
-    /// [`Error::Io`] when the disk refuses, [`Error::Data`] when the molecules of a batch have more values than the
-    /// form can count.
+    /// [`Error::Io`] when the disk refuses, [`Error::Data`] when the rows of a batch have more values than the form can
+    /// count.
     ///
     /// # Panics
-    /// If the lengths of the molecule's parts do not fit together.
-    pub fn push(&mut self, split: &str, molecule: NewMolecule) -> Result<()> {
-        let (n, c) = (molecule.molecule.atoms.len(), molecule.weights.len());
-        assert_eq!([molecule.energies.len(), molecule.positions.len()], [c, 3 * n * c], "{n} atoms, {c} conformers");
-        self.elements.extend(molecule.molecule.atoms.iter().map(|atom| atom.atomic_number));
+    /// If the lengths of the row's parts do not fit together.
+    pub fn push(&mut self, split: &str, row: R) -> Result<()> {
+        row.assert_fits();
+        row.note(&mut self.summary);
         let shard = match self.open.remove(split) {
             Some(shard) => shard,
             None => self.begin_shard(split)?,
         };
-        let shard = shard.push(molecule)?;
-        if shard.entry.molecules == ROWS_PER_SHARD {
+        let shard = shard.push(row)?;
+        if shard.entry.samples == ROWS_PER_SHARD {
             self.splits.entry(split.to_string()).or_default().push(shard.finish()?);
         } else {
             self.open.insert(split.to_string(), shard);
@@ -146,42 +126,45 @@ impl DatasetWriter {
     }
 
     fn manifest(&mut self, provenance: Provenance) -> Manifest {
-        let units = [("positions", "angstrom"), ("energies", "kcal/mol")];
-        Manifest {
+        let mut manifest = Manifest {
             schema_version: SCHEMA_VERSION,
+            kind: R::KIND,
             name: self.name.clone(),
-            units: units.map(|(column, unit)| (column.to_string(), unit.to_string())).into(),
+            units: R::UNITS.iter().map(|(column, unit)| (column.to_string(), unit.to_string())).collect(),
             rows_per_batch: ROWS_PER_BATCH,
-            bond_orders: BOND_ORDERS.map(|(name, _)| name.to_string()).to_vec(),
-            features: vocabulary(),
-            elements: self.elements.iter().copied().collect(),
+            bond_orders: Vec::new(),
+            features: Vec::new(),
+            elements: Vec::new(),
+            fold_classes: provenance.fold_classes,
             splits: std::mem::take(&mut self.splits),
             dropped: provenance.dropped,
             source: provenance.source,
             created: provenance.created,
-        }
+        };
+        R::describe(std::mem::take(&mut self.summary), &mut manifest);
+        manifest
     }
 
-    fn begin_shard(&self, split: &str) -> Result<OpenShard> {
+    fn begin_shard(&self, split: &str) -> Result<OpenShard<R>> {
         let number = self.splits.get(split).map_or(0, Vec::len);
         let file = format!("{split}-{number:05}.arrow");
         let path = self.folder().join(&file);
         let created = File::create_new(&path).map_err(Error::io(&path))?;
-        let writer = FileWriter::try_new_buffered(created, &SCHEMA).map_err(arrow_error(&path))?;
+        let writer = FileWriter::try_new_buffered(created, R::KIND.schema()).map_err(arrow_error(&path))?;
         let entry =
-            ShardEntry { file, molecules: 0, conformers: 0, atoms: 0, max_atoms: 0, bytes: 0, sha256: String::new() };
+            ShardEntry { file, samples: 0, conformers: 0, points: 0, max_points: 0, bytes: 0, sha256: String::new() };
         Ok(OpenShard { path, writer, waiting: Vec::new(), entry })
     }
 }
 
-impl OpenShard {
-    fn push(mut self, molecule: NewMolecule) -> Result<Self> {
-        let atoms = molecule.molecule.atoms.len();
-        self.entry.molecules += 1;
-        self.entry.conformers += molecule.weights.len() as u64;
-        self.entry.atoms += atoms as u64;
-        self.entry.max_atoms = self.entry.max_atoms.max(atoms);
-        self.waiting.push(molecule);
+impl<R: Row> OpenShard<R> {
+    fn push(mut self, row: R) -> Result<Self> {
+        let points = row.num_points();
+        self.entry.samples += 1;
+        self.entry.conformers += row.num_conformers() as u64;
+        self.entry.points += points as u64;
+        self.entry.max_points = self.entry.max_points.max(points);
+        self.waiting.push(row);
         if self.waiting.len() == ROWS_PER_BATCH {
             self.write_batch()?;
         }
@@ -190,11 +173,11 @@ impl OpenShard {
 
     fn write_batch(&mut self) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
-        check_lengths(rows.iter().map(longest_column)).map_err(|what| {
-            let first = rows[0].key.as_str();
-            Error::Data(format!("{}: {what} in {} molecules from {first:?} on", self.path.display(), rows.len()))
+        check_lengths(rows.iter().map(Row::longest_column)).map_err(|what| {
+            let (first, kind) = (rows[0].key(), R::KIND.name());
+            Error::Data(format!("{}: {what} in {} {kind} from {first:?} on", self.path.display(), rows.len()))
         })?;
-        let batch = record_batch(&rows).map_err(arrow_error(&self.path))?;
+        let batch = R::record_batch(&rows).map_err(arrow_error(&self.path))?;
         self.writer.write(&batch).map_err(arrow_error(&self.path))
     }
 
@@ -211,12 +194,6 @@ impl OpenShard {
     }
 }
 
-/// The length of a molecule's longest column.
-fn longest_column(row: &NewMolecule) -> usize {
-    let graph = row.molecule.atoms.len().max(2 * row.molecule.bonds.len());
-    [row.key.len(), row.smiles.len(), graph, row.weights.len(), row.positions.len()].into_iter().max().unwrap_or(0)
-}
-
 /// Refuses rows whose values the columns' offsets, 32-bit numbers, cannot count.
 fn check_lengths(lengths: impl Iterator<Item = usize>) -> Result<(), String> {
     let values = lengths.fold(0, usize::saturating_add);
@@ -226,40 +203,6 @@ fn check_lengths(lengths: impl Iterator<Item = usize>) -> Result<(), String> {
             Err(format!("{values} coordinates or other values are more than {}; keep fewer conformers", i32::MAX))
         }
     }
-}
-
-/// The columns of some molecules.
-fn record_batch(rows: &[NewMolecule]) -> Result<RecordBatch, ArrowError> {
-    let strings = |get: fn(&NewMolecule) -> &String| Arc::new(StringArray::from_iter_values(rows.iter().map(get)));
-    let of_atoms = |get: fn(&Atom) -> u8| lists::<UInt8Type>(rows, |row| row.molecule.atoms.iter().map(get).collect());
-    let of_atoms_signed =
-        |get: fn(&Atom) -> i8| lists::<Int8Type>(rows, |row| row.molecule.atoms.iter().map(get).collect());
-    let bonds = |row: &NewMolecule| row.molecule.bonds.iter().flat_map(|bond| [bond.begin, bond.end]).collect();
-    let orders = |row: &NewMolecule| row.molecule.bonds.iter().map(|bond| bond_code(bond.order)).collect();
-    let columns: Vec<ArrayRef> = vec![
-        strings(|row| &row.key),
-        strings(|row| &row.smiles),
-        of_atoms(|atom| atom.atomic_number),
-        of_atoms_signed(|atom| atom.formal_charge),
-        of_atoms(|atom| atom.radical_electrons),
-        of_atoms_signed(|atom| chirality_code(atom.chirality)),
-        lists::<UInt32Type>(rows, bonds),
-        lists::<UInt8Type>(rows, orders),
-        lists::<Float32Type>(rows, |row| row.weights.clone()),
-        lists::<Float32Type>(rows, |row| row.energies.clone()),
-        lists::<Float32Type>(rows, |row| row.positions.clone()),
-    ];
-    RecordBatch::try_new(SCHEMA.clone(), columns)
-}
-
-fn lists<T: ArrowPrimitiveType>(rows: &[NewMolecule], get: impl Fn(&NewMolecule) -> Vec<T::Native>) -> ArrayRef {
-    let mut builder =
-        ListBuilder::new(PrimitiveBuilder::<T>::new()).with_field(Field::new("item", T::DATA_TYPE, false));
-    for row in rows {
-        builder.values().append_slice(&get(row));
-        builder.append(true);
-    }
-    Arc::new(builder.finish())
 }
 
 fn arrow_error(path: &Path) -> impl FnOnce(ArrowError) -> Error {
@@ -283,14 +226,5 @@ mod tests {
         check_lengths([i32::MAX as usize - 1, 1].into_iter()).unwrap();
         assert!(check_lengths([i32::MAX as usize, 1].into_iter()).unwrap_err().contains("fewer conformers"));
         check_lengths([usize::MAX, 2].into_iter()).unwrap_err();
-        let water = NewMolecule {
-            key: "water".into(),
-            smiles: String::new(),
-            molecule: crate::chem::smiles::parse("O").unwrap(),
-            weights: vec![0.5; 2],
-            energies: vec![0.0; 2],
-            positions: vec![0.0; 18],
-        };
-        assert_eq!(longest_column(&water), 18);
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::{Precision, bf16_is_fast};
 use super::et::fused::FusedEtNetwork;
 use super::et::{EtConfig, EtNetwork};
+use super::protein::{ProteinConfig, ProteinNetwork};
 use super::{ModelConfig, Network};
 use crate::{Error, Result};
 
@@ -44,6 +45,7 @@ pub enum Engine {
 pub fn network(config: &ModelConfig, compute: ComputeConfig) -> Result<Arc<dyn Network>> {
     match config {
         ModelConfig::Et(config) => et(config, compute),
+        ModelConfig::Protein(config) => protein(config, compute),
     }
 }
 
@@ -67,10 +69,17 @@ fn et(config: &EtConfig, compute: ComputeConfig) -> Result<Arc<dyn Network>> {
     Ok(Arc::new(EtNetwork::new(config.clone(), DType::F32)?))
 }
 
+fn protein(config: &ProteinConfig, compute: ComputeConfig) -> Result<Arc<dyn Network>> {
+    if compute.engine == Engine::Fused || compute.precision != Precision::F32 {
+        return Err(Error::Config("compute: only the plain engine computes protein networks, in f32".into()));
+    }
+    Ok(Arc::new(ProteinNetwork::new(config.clone(), DType::F32)?))
+}
+
 impl ComputeConfig {
     /// What is worth a line to the user: a setting that is slow with this network or on this machine.
     pub fn warning(self, config: &ModelConfig) -> Option<&'static str> {
-        let ModelConfig::Et(config) = config;
+        let ModelConfig::Et(config) = config else { return None };
         match self {
             ComputeConfig { precision: Precision::Bf16, .. } if !bf16_is_fast() => {
                 Some("compute.precision=bf16: this processor has no bf16 products; they are imitated, slower than f32")

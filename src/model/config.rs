@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::et::EtConfig;
+use super::protein::ProteinConfig;
 use crate::Result;
 
 /// Section `model`: the network and its shape. `kind` says which; the other keys are that network's own.
@@ -11,6 +12,8 @@ use crate::Result;
 pub enum ModelConfig {
     /// The equivariant transformer of ET-Flow, of molecules or of chains of residues.
     Et(EtConfig),
+    /// The backbone transformer of Proteina, of chains of residues.
+    Protein(ProteinConfig),
 }
 
 impl Default for ModelConfig {
@@ -25,6 +28,7 @@ impl ModelConfig {
     pub fn validate(&self) -> Result<()> {
         match self {
             ModelConfig::Et(config) => config.validate(),
+            ModelConfig::Protein(config) => config.validate(),
         }
     }
 
@@ -32,6 +36,7 @@ impl ModelConfig {
     pub fn max_z(&self) -> Option<usize> {
         match self {
             ModelConfig::Et(config) => Some(config.max_z),
+            ModelConfig::Protein(_) => None,
         }
     }
 
@@ -39,6 +44,15 @@ impl ModelConfig {
     pub fn self_conditions(&self) -> bool {
         match self {
             ModelConfig::Et(_) => false,
+            ModelConfig::Protein(_) => true,
+        }
+    }
+
+    /// How many fold classes of each level the network tells apart, where it knows fold classes.
+    pub fn fold_classes(&self) -> Option<[usize; 3]> {
+        match self {
+            ModelConfig::Et(_) => None,
+            ModelConfig::Protein(config) => Some(config.fold_classes),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! lose gradients without a word.
 
 use candle_core::{D, Tensor};
+use rand::Rng;
 use rand::distr::StandardUniform;
 use rand_distr::{Distribution, StandardNormal};
 
@@ -18,8 +19,10 @@ use crate::random::{Purpose, stream};
 pub(super) enum Law {
     /// All the same.
     Constant(f32),
-    /// Independent standard normal.
-    Normal,
+    /// Independent normal of this standard deviation.
+    Normal(f32),
+    /// A standard normal cut off at ±2, times this number.
+    TruncatedNormal(f32),
     /// Independent uniform on ±bound.
     Uniform(f64),
     /// These very values.
@@ -35,6 +38,30 @@ pub(super) enum LinearInit {
     FanIn,
     /// Weight: ±1/√in; bias: 0.
     FanInNoBias,
+    /// Weight: normal cut off at two deviations, of variance gain/in; bias: 0.
+    VarianceNormal(f64),
+    /// All weights the first number, all biases the second.
+    Constant(f32, f32),
+}
+
+impl LinearInit {
+    /// The laws of weight and bias.
+    fn laws(self, inputs: usize, outputs: usize) -> (Law, Law) {
+        /// The standard deviation of a standard normal that is cut off at ±2.
+        const TRUNCATED_DEVIATION: f64 = 0.879_625_661_034_239_8;
+        let fan_in = Law::Uniform(1.0 / (inputs as f64).sqrt());
+        let zero = Law::Constant(0.0);
+        match self {
+            LinearInit::Xavier => (Law::Uniform((6.0 / (inputs + outputs) as f64).sqrt()), zero),
+            LinearInit::FanIn => (fan_in.clone(), fan_in),
+            LinearInit::FanInNoBias => (fan_in, zero),
+            LinearInit::VarianceNormal(gain) => {
+                let deviation = (gain / inputs as f64).sqrt() / TRUNCATED_DEVIATION;
+                (Law::TruncatedNormal(deviation as f32), zero)
+            }
+            LinearInit::Constant(weight, bias) => (Law::Constant(weight), Law::Constant(bias)),
+        }
+    }
 }
 
 /// A list of parameters in the making: where each lies and how it starts.
@@ -53,22 +80,17 @@ impl Declaration {
 
     /// `name.weight` (out, in) and `name.bias` (out).
     pub(super) fn linear(&mut self, name: &str, inputs: usize, outputs: usize, init: LinearInit) -> Linear {
-        let fan_in = Law::Uniform(1.0 / (inputs as f64).sqrt());
-        let zero = Law::Constant(0.0);
-        let (weight, bias) = match init {
-            LinearInit::Xavier => (xavier(inputs, outputs), zero),
-            LinearInit::FanIn => (fan_in.clone(), fan_in),
-            LinearInit::FanInNoBias => (fan_in, zero),
-        };
+        let (weight, bias) = init.laws(inputs, outputs);
         Linear {
             weight: self.tensor(format!("{name}.weight"), &[outputs, inputs], weight),
             bias: self.tensor(format!("{name}.bias"), &[outputs], bias),
         }
     }
 
-    /// `name.weight` (out, in), Xavier uniform.
-    pub(super) fn projection(&mut self, name: &str, inputs: usize, outputs: usize) -> Projection {
-        Projection { weight: self.tensor(format!("{name}.weight"), &[outputs, inputs], xavier(inputs, outputs)) }
+    /// `name.weight` (out, in).
+    pub(super) fn projection(&mut self, name: &str, inputs: usize, outputs: usize, init: LinearInit) -> Projection {
+        let (weight, _) = init.laws(inputs, outputs);
+        Projection { weight: self.tensor(format!("{name}.weight"), &[outputs, inputs], weight) }
     }
 
     /// `name.weight` and `name.bias` (width): ones and zeros.
@@ -81,7 +103,7 @@ impl Declaration {
 
     /// `name.weight` (rows, width), standard normal; returns its index.
     pub(super) fn embedding(&mut self, name: &str, rows: usize, width: usize) -> usize {
-        self.tensor(format!("{name}.weight"), &[rows, width], Law::Normal)
+        self.tensor(format!("{name}.weight"), &[rows, width], Law::Normal(1.0))
     }
 
     /// How many scalars were declared so far.
@@ -95,10 +117,6 @@ impl Declaration {
     }
 }
 
-fn xavier(inputs: usize, outputs: usize) -> Law {
-    Law::Uniform((6.0 / (inputs + outputs) as f64).sqrt())
-}
-
 /// Initial values for a whole buffer; each span has a generator of its own.
 pub(super) fn initial_values(layout: &Layout, laws: &[Law], seed: u64) -> Vec<f32> {
     let mut values = vec![0.0; layout.len()];
@@ -108,7 +126,8 @@ pub(super) fn initial_values(layout: &Layout, laws: &[Law], seed: u64) -> Vec<f3
         match law {
             Law::Constant(value) => slots.fill(*value),
             Law::Values(values) => slots.copy_from_slice(values),
-            Law::Normal => slots.fill_with(|| StandardNormal.sample(&mut rng)),
+            Law::Normal(deviation) => slots.fill_with(|| deviation * normal(&mut rng)),
+            Law::TruncatedNormal(factor) => slots.fill_with(|| factor * truncated_normal(&mut rng)),
             Law::Uniform(bound) => slots.fill_with(|| {
                 let unit: f64 = StandardUniform.sample(&mut rng);
                 (bound * (2.0 * unit - 1.0)) as f32
@@ -116,6 +135,20 @@ pub(super) fn initial_values(layout: &Layout, laws: &[Law], seed: u64) -> Vec<f3
         }
     }
     values
+}
+
+fn normal(rng: &mut impl Rng) -> f32 {
+    StandardNormal.sample(rng)
+}
+
+/// A standard normal number, drawn again until it lies within ±2.
+fn truncated_normal(rng: &mut impl Rng) -> f32 {
+    loop {
+        let number = normal(rng);
+        if number.abs() <= 2.0 {
+            return number;
+        }
+    }
 }
 
 /// y = x Wᵀ + b.
@@ -174,12 +207,28 @@ pub(super) struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// (N, width) → (N, width).
+    /// (…, width) → (…, width).
     pub(super) fn forward(&self, values: &[Tensor], x: &Tensor) -> Result<Tensor> {
-        const EPSILON: f64 = 1e-5;
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + EPSILON)?.sqrt()?;
-        let normal = centred.broadcast_div(&deviation)?;
-        Ok(normal.broadcast_mul(&values[self.weight])?.broadcast_add(&values[self.bias])?)
+        Ok(normalised(x)?.broadcast_mul(&values[self.weight])?.broadcast_add(&values[self.bias])?)
     }
+}
+
+/// (x − mean) / √(variance + 1e-5) over the last axis.
+pub(super) fn normalised(x: &Tensor) -> Result<Tensor> {
+    const EPSILON: f64 = 1e-5;
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + EPSILON)?.sqrt()?;
+    Ok(centred.broadcast_div(&deviation)?)
+}
+
+/// 1/(1 + exp(−x)). Beyond −80, where it is 2e-35, it is flat, so that its derivative is never ∞ · 0.
+pub(super) fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    Ok((x.maximum(-80.0)?.neg()?.exp()? + 1.0)?.recip()?)
+}
+
+/// exp(x)/Σ exp(x) over the last axis.
+pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
+    let largest = x.detach().max_keepdim(D::Minus1)?;
+    let weights = x.broadcast_sub(&largest)?.exp()?;
+    Ok(weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?)
 }

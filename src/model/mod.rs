@@ -7,6 +7,7 @@ pub mod et;
 pub mod graph;
 mod layers;
 mod parameters;
+pub mod protein;
 
 pub use compute::{ComputeConfig, Engine, network};
 pub use config::ModelConfig;

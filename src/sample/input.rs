@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use crate::chem::{Molecule, Record, sdf, smiles};
+use crate::train::SavedState;
 use crate::{Error, Result};
 
 /// Longest input that is read, in bytes: far beyond any list of molecules, and below what a wrong file
@@ -37,8 +38,14 @@ impl Input {
     /// cannot be used are left out and listed.
     ///
     /// # Errors
-    /// [`Error::Data`] when the file cannot be read or no record of it can be used.
-    pub fn read(path: &Path, max_z: usize) -> Result<Self> {
+    /// [`Error::Data`] when the file cannot be read or no record of it can be used; [`Error::Checkpoint`] when the
+    /// checkpoint was trained on chains.
+    pub fn read(path: &Path, saved: &SavedState) -> Result<Self> {
+        let Some(max_z) = saved.config.model.max_z().filter(|_| !saved.chains) else {
+            return Err(Error::Checkpoint(
+                "the checkpoint was trained on protein chains: give --length, not --input".into(),
+            ));
+        };
         let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
         if size > MAX_BYTES {
             return Err(Error::Data(format!("{}: {size} bytes; split inputs of more than 1 GiB", path.display())));

@@ -1,125 +1,168 @@
-//! From a checkpoint to conformers: what `qsd-sample` does.
+//! From a checkpoint to conformers or backbones: what `qsd-sample` does.
 //!
-//! The molecules of the input times `num` make a list of samples. Processes take them in turns, a batch at a
-//! time; rank 0 writes them in the list's order. A sample depends on (seed, its molecule's place in the input,
-//! its number) and the checkpoint alone, so the file does not depend on processes, threads or batches.
+//! The molecules of the input (or the lengths asked for) times `num` make a list of samples. Processes take them in
+//! turns, a batch at a time; rank 0 writes them in the list's order. A sample depends on (seed, its molecule's place in
+//! the input or its length, its number) and the checkpoint alone, so the files do not depend on processes, threads or
+//! batches.
 
+mod chains;
 mod input;
 mod output;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::chem::Record;
 use crate::cli::Progress;
 use crate::data::Condition;
-use crate::diffusion::{Denoiser, Sampler};
+use crate::diffusion::{Denoiser, Guided, Sampler, Step};
 use crate::distributed::{Communicator, cores, vote};
 use crate::geometry::Point;
 use crate::model::{self, Network};
 use crate::train::checkpoint::{load_for_sampling, weights_sha256};
-use crate::train::{SavedState, side_by_side};
+use crate::train::{Config, SavedState, side_by_side};
 use crate::{Error, Result, cli, config};
+pub use chains::ChainRequest;
+use chains::Chains;
 use input::Input;
-use output::Output;
+use output::{Folder, Sdf};
 
 /// What `qsd-sample` is asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// A run's folder or a checkpoint's.
     pub checkpoint: PathBuf,
-    /// Molecules: `.smi` (a SMILES and a name a line) or `.sdf`.
-    pub input: PathBuf,
-    /// Conformers per molecule.
+    /// What is to be drawn.
+    pub subject: Subject,
+    /// Samples per molecule or length.
     pub num: usize,
-    /// The SDF file to write.
+    /// The SDF file or, for chains, the folder to write.
     pub out: PathBuf,
-    /// Whether an existing one may be replaced.
+    /// Whether existing files may be replaced.
     pub overwrite: bool,
     /// Key of the randomness.
     pub seed: u64,
-    /// Atoms per forward pass; a larger molecule goes alone.
-    pub batch_atoms: usize,
+    /// Atoms or residues per forward pass; what is larger goes alone.
+    pub batch_points: usize,
+    /// A run's folder or a checkpoint's, of the same architecture: the guide that `sampler.autoguidance` counts with.
+    pub autoguide: Option<PathBuf>,
     /// Overrides of the sections `sampler` and `compute` that the checkpoint holds, such as `sampler.steps=100`.
     pub overrides: Vec<String>,
 }
 
-/// One sample: the `number`-th conformer of a molecule of the input. Its randomness is keyed by the molecule's
-/// record in the file and the number, so it is the same however many conformers are asked for.
+/// What is to be drawn.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// Conformers of the molecules in a file: `.smi` (a SMILES and a name a line) or `.sdf`.
+    Molecules(PathBuf),
+    /// Backbones of protein chains.
+    Chains(ChainRequest),
+}
+
+/// One sample: the `number`-th of a molecule of the input, or of a length. Its randomness is keyed by the molecule's
+/// record in the file (or the length) and the number, so it is the same however many samples are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Item {
-    molecule: usize,
+    source: usize,
     number: usize,
 }
 
-/// Draws the conformers and writes them; the exit code.
+/// Draws the samples and writes them; the exit code.
 ///
 /// # Errors
-/// When the checkpoint, the input or the output cannot be used, or a sample is not finite. Nothing is left
-/// under the output's name then. Single bad records of the input are reported and skipped.
+/// When the checkpoint, the input or the output cannot be used, or a sample is not finite. No partial file is left under
+/// an output's name then. Single bad records of the input are reported and skipped.
 pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
-    // Rank 0 chooses: a run that is under way has a newer checkpoint at any moment.
-    let checkpoint = (world.rank() == 0).then(|| load_for_sampling(&request.checkpoint)).transpose();
-    let path = vote::consent(world, checkpoint)?.map(|checkpoint| checkpoint.path().to_path_buf()).unwrap_or_default();
-    let path = vote::broadcast(world, path.as_os_str().as_bytes(), 0)?;
-    let plan = vote::consent(world, Plan::open(Path::new(OsStr::from_bytes(&path)), request))?;
+    let checkpoint = newest(world, &request.checkpoint)?;
+    let autoguide = request.autoguide.as_ref().map(|path| newest(world, path)).transpose()?;
+    let plan = vote::consent(world, Plan::open(&checkpoint, autoguide.as_deref(), request))?;
     vote::agree(world, "checkpoints, molecules or options", &plan.digest(request))?;
     if world.rank() == 0 {
         plan.warning.iter().for_each(cli::say);
-        plan.input.skipped.iter().for_each(|reason| cli::say(format_args!("skipped: {reason}")));
+        plan.task.skipped().iter().for_each(|reason| cli::say(format_args!("skipped: {reason}")));
     }
-    let output = (world.rank() == 0).then(|| Output::create(&request.out, request.overwrite)).transpose();
+    let output = (world.rank() == 0).then(|| plan.output(request)).transpose();
     let mut output = vote::consent(world, output)?;
     let denoiser = vote::consent(world, plan.network.bind(&plan.parameters))?;
+    let guide = plan.guide.as_ref().map(|parameters| plan.network.bind(parameters)).transpose();
+    let guide = vote::consent(world, guide)?;
+    let guided = plan.guided(&*denoiser, guide.as_deref().map(|guide| guide as &dyn Denoiser));
     let batches = plan.batches(request);
-    let total = plan.input.molecules.len() * request.num;
-    let mut progress = match world.rank() {
+    let total = plan.task.len() * request.num;
+    let progress = Mutex::new(match world.rank() {
         0 => Progress::stderr(0, total as u64, Duration::from_secs(10)),
         _ => Progress::silent(),
-    };
+    });
     // Rounds are the same on every rank, though their cores may not be.
     let workers = vote::min(world, &[cores::per_rank(world)? as f64])?[0] as usize;
     let mut done = 0;
     for round in batches.chunks(world.size() * workers) {
         let mine = round.chunks(workers).nth(world.rank()).unwrap_or(&[]);
-        let drawn = side_by_side(mine.iter().collect(), |batch| plan.draw(&*denoiser, batch, request.seed));
+        let drawn = side_by_side(mine.iter().enumerate().collect(), |(k, batch)| {
+            // The first batch speaks for the round: all take as many steps.
+            let tell = |step: Step<'_>| {
+                if k == 0 {
+                    let text = format!("step {}/{}", step.index + 1, step.of);
+                    progress.lock().unwrap_or_else(PoisonError::into_inner).update(done as u64, &text);
+                }
+            };
+            plan.draw(&guided, batch, request.seed, &tell)
+        });
         let drawn = vote::consent(world, drawn.into_iter().collect::<Result<Vec<_>>>())?;
         let positions = gather_points(world, &drawn.concat())?;
         let items = round.concat();
         done += items.len();
-        let written = output.as_mut().map_or(Ok(()), |output| write(output, &plan, &items, &positions, request));
+        let written = output.as_mut().map_or(Ok(()), |output| plan.write(output, &items, &positions, request));
         vote::consent(world, written)?;
-        progress.update(done as u64, "");
+        progress.lock().unwrap_or_else(PoisonError::into_inner).update(done as u64, "");
     }
-    progress.finish(done as u64, "");
-    let finished = output.map_or(Ok(()), Output::finish);
-    vote::consent(world, finished)?;
+    progress.lock().unwrap_or_else(PoisonError::into_inner).finish(done as u64, "");
+    vote::consent(world, output.map_or(Ok(()), Output::finish))?;
     if world.rank() == 0 {
-        cli::say(format_args!(
-            "{total} conformers of {} molecules: {}",
-            plan.input.molecules.len(),
-            request.out.display()
-        ));
+        cli::say(format_args!("{}: {}", plan.task.summary(request.num), request.out.display()));
     }
     Ok(0)
 }
 
+/// The newest healthy checkpoint as rank 0 finds it: a run that is under way has a newer one at any moment.
+fn newest(world: &dyn Communicator, path: &Path) -> Result<PathBuf> {
+    let checkpoint = (world.rank() == 0).then(|| load_for_sampling(path)).transpose();
+    let path = vote::consent(world, checkpoint)?.map(|checkpoint| checkpoint.path().to_path_buf()).unwrap_or_default();
+    let path = vote::broadcast(world, path.as_os_str().as_bytes(), 0)?;
+    Ok(PathBuf::from(OsStr::from_bytes(&path)))
+}
+
 /// What sampling works with.
 struct Plan {
-    input: Input,
+    task: Task,
     network: Arc<dyn Network>,
     parameters: Vec<f32>,
+    /// The parameters of the guide.
+    guide: Option<Vec<f32>>,
+    config: Config,
     sampler: Sampler,
     weights: String,
     /// About the engine.
     warning: Option<&'static str>,
 }
 
+/// What is drawn, read and checked.
+enum Task {
+    Molecules(Input),
+    Chains(Chains),
+}
+
+/// Where samples go.
+enum Output {
+    Sdf(Sdf),
+    Folder(Folder),
+}
+
 impl Plan {
-    fn open(checkpoint: &Path, request: &Request) -> Result<Self> {
+    fn open(checkpoint: &Path, autoguide: Option<&Path>, request: &Request) -> Result<Self> {
         let checkpoint = load_for_sampling(checkpoint)?;
         let saved = SavedState::parse(&checkpoint.state)?;
         let free = |text: &str| ["sampler.", "compute."].iter().any(|section| text.trim_start().starts_with(section));
@@ -133,87 +176,193 @@ impl Plan {
         let network = model::network(&config.model, config.compute)?;
         let warning = config.compute.warning(&config.model);
         let parameters = checkpoint.parameters(network.layout())?;
-        Ok(Plan {
-            input: Input::read(&request.input, config.model.max_z().unwrap_or(usize::MAX))?,
-            sampler: Sampler::new(&config.sampler, &config.diffusion)?,
-            weights: weights_sha256(&parameters),
-            warning,
-            network,
-            parameters,
-        })
+        let guide = autoguide.map(|path| load_for_sampling(path)?.parameters(network.layout())).transpose()?;
+        if guide.is_none() && config.sampler.autoguidance > 0.0 {
+            return Err(Error::Config("sampler.autoguidance is set: name the guide with --autoguide".into()));
+        }
+        let task = match &request.subject {
+            Subject::Molecules(input) => Task::Molecules(Input::read(input, &saved)?),
+            Subject::Chains(chains) => Task::Chains(Chains::new(chains, &saved)?),
+        };
+        let sampler = Sampler::new(&config.sampler, &config.diffusion)?;
+        let weights = weights_sha256(&parameters);
+        Ok(Plan { task, network, parameters, guide, config, sampler, weights, warning })
     }
 
     /// What must be the same on all ranks.
     fn digest(&self, request: &Request) -> Vec<u8> {
-        let molecules: Vec<_> = self.input.molecules.iter().map(|input| (input.index, &input.molecule)).collect();
-        let Request { num, seed, batch_atoms, overrides, .. } = request;
-        format!("{} {molecules:?} {num} {seed} {batch_atoms} {overrides:?}", self.weights).into_bytes()
+        let Request { num, seed, batch_points, overrides, .. } = request;
+        let guide = self.guide.as_deref().map(weights_sha256);
+        let task = self.task.digest();
+        format!("{} {guide:?} {task} {num} {seed} {batch_points} {overrides:?}", self.weights).into_bytes()
     }
 
-    /// All samples, in batches of about `batch_atoms` atoms.
+    fn output(&self, request: &Request) -> Result<Output> {
+        match &self.task {
+            Task::Molecules(_) => Sdf::create(&request.out, request.overwrite).map(Output::Sdf),
+            Task::Chains(chains) => {
+                let names = (0..chains.len()).flat_map(|k| (0..request.num).map(move |number| chains.name(k, number)));
+                Folder::create(&request.out, chains.formats(), request.overwrite, names).map(Output::Folder)
+            }
+        }
+    }
+
+    fn guided<'a>(&self, denoiser: &'a dyn Denoiser, autoguide: Option<&'a dyn Denoiser>) -> Guided<'a> {
+        let sampler = &self.config.sampler;
+        Guided { denoiser, autoguide, weight: sampler.guidance, share: sampler.autoguidance }
+    }
+
+    /// All samples, in batches of about `batch_points` points.
     fn batches(&self, request: &Request) -> Vec<Vec<Item>> {
         let mut batches: Vec<Vec<Item>> = Vec::new();
         let mut room = 0;
-        for (molecule, record) in self.input.molecules.iter().enumerate() {
-            let atoms = record.molecule.atoms.len();
+        for source in 0..self.task.len() {
+            let points = self.task.points(source);
             for number in 0..request.num {
-                if atoms > room {
+                if points > room {
                     batches.push(Vec::new());
-                    room = request.batch_atoms;
+                    room = request.batch_points;
                 }
-                room = room.saturating_sub(atoms);
+                room = room.saturating_sub(points);
                 if let Some(batch) = batches.last_mut() {
-                    batch.push(Item { molecule, number });
+                    batch.push(Item { source, number });
                 }
             }
         }
         batches
     }
 
-    fn draw(&self, denoiser: &dyn Denoiser, batch: &[Item], seed: u64) -> Result<Vec<Point>> {
-        let molecules = batch.iter().map(|item| &self.input.molecules[item.molecule].molecule);
-        let condition = Condition::from_molecules(molecules);
-        let id = |item: &Item| ((self.input.molecules[item.molecule].index as u64) << 32) | item.number as u64;
-        let ids: Vec<u64> = batch.iter().map(id).collect();
-        let clouds = self.sampler.run(denoiser, &condition, &ids, seed, &mut |_| Ok(())).map_err(|e| match e {
-            Error::NonFinite(what) => {
-                Error::NonFinite(format!("{what} (a sample's id is 2^32 times its record plus its number, from 0)"))
-            }
+    fn draw(&self, denoiser: &dyn Denoiser, batch: &[Item], seed: u64, tell: &dyn Fn(Step<'_>)) -> Result<Vec<Point>> {
+        let condition = self.task.condition(batch);
+        let ids: Vec<u64> = batch.iter().map(|item| self.task.key(item.source) << 32 | item.number as u64).collect();
+        let mut observe = |step: Step<'_>| {
+            tell(step);
+            Ok(())
+        };
+        let clouds = self.sampler.run(denoiser, &condition, &ids, seed, &mut observe).map_err(|e| match e {
+            Error::NonFinite(what) => Error::NonFinite(format!(
+                "{what} (a sample's id is 2^32 times its record or length, plus its number, from 0)"
+            )),
             other => other,
         })?;
         Ok(clouds.points().to_vec())
     }
+
+    /// Writes consecutive samples whose points stand one after another.
+    fn write(&self, output: &mut Output, items: &[Item], points: &[Point], request: &Request) -> Result<()> {
+        let mut rest = points;
+        for item in items {
+            let (positions, others) = rest.split_at_checked(self.task.points(item.source)).ok_or_else(|| {
+                Error::World(format!("the positions of sample {item:?} are missing from what the processes sent"))
+            })?;
+            rest = others;
+            match (&self.task, &mut *output) {
+                (Task::Molecules(input), Output::Sdf(sdf)) => {
+                    sdf.write(&input.record(*item, positions, request.seed, &self.weights))?
+                }
+                (Task::Chains(chains), Output::Folder(folder)) => {
+                    let name = chains.name(item.source, item.number);
+                    folder.write(&name, &chains.title(&name, request.seed, &self.weights), positions)?;
+                }
+                _ => unreachable!("the output was made for the task"),
+            }
+        }
+        match rest.len() {
+            0 => Ok(()),
+            left => Err(Error::World(format!("the processes sent {left} positions that belong to no sample"))),
+        }
+    }
 }
 
-/// The points of all ranks, in their order.
-fn gather_points(world: &dyn Communicator, mine: &[Point]) -> Result<Vec<Point>> {
-    Ok(vote::gather(world, mine.as_flattened())?.as_chunks().0.to_vec())
+impl Task {
+    /// Molecules or lengths.
+    fn len(&self) -> usize {
+        match self {
+            Task::Molecules(input) => input.molecules.len(),
+            Task::Chains(chains) => chains.len(),
+        }
+    }
+
+    /// How many points each sample of a source has.
+    fn points(&self, source: usize) -> usize {
+        match self {
+            Task::Molecules(input) => input.molecules[source].molecule.atoms.len(),
+            Task::Chains(chains) => chains.length(source),
+        }
+    }
+
+    /// What the randomness of a source's samples is keyed by.
+    fn key(&self, source: usize) -> u64 {
+        match self {
+            Task::Molecules(input) => input.molecules[source].index as u64,
+            Task::Chains(chains) => chains.length(source) as u64,
+        }
+    }
+
+    fn condition(&self, batch: &[Item]) -> Condition {
+        match self {
+            Task::Molecules(input) => {
+                Condition::from_molecules(batch.iter().map(|item| &input.molecules[item.source].molecule))
+            }
+            Task::Chains(chains) => chains.condition(batch.iter().map(|item| item.source)),
+        }
+    }
+
+    fn skipped(&self) -> &[String] {
+        match self {
+            Task::Molecules(input) => &input.skipped,
+            Task::Chains(_) => &[],
+        }
+    }
+
+    fn digest(&self) -> String {
+        match self {
+            Task::Molecules(input) => {
+                let molecules: Vec<_> = input.molecules.iter().map(|input| (input.index, &input.molecule)).collect();
+                format!("{molecules:?}")
+            }
+            Task::Chains(chains) => format!("{chains:?}"),
+        }
+    }
+
+    fn summary(&self, num: usize) -> String {
+        let (sources, total) = (self.len(), self.len() * num);
+        match self {
+            Task::Molecules(_) => format!("{total} conformers of {sources} molecules"),
+            Task::Chains(_) => format!("{total} backbones of {sources} lengths"),
+        }
+    }
 }
 
-/// Writes consecutive samples whose points stand one after another.
-fn write(output: &mut Output, plan: &Plan, items: &[Item], points: &[Point], request: &Request) -> Result<()> {
-    let mut rest = points;
-    for item in items {
-        let source = &plan.input.molecules[item.molecule];
-        let (positions, others) = rest.split_at_checked(source.molecule.atoms.len()).ok_or_else(|| {
-            Error::World(format!("the positions of {} are missing from what the processes sent", source.name))
-        })?;
-        rest = others;
+impl Output {
+    fn finish(self) -> Result<()> {
+        match self {
+            Output::Sdf(sdf) => sdf.finish(),
+            Output::Folder(folder) => folder.finish(),
+        }
+    }
+}
+
+impl Input {
+    /// A sample as a record of an SDF file.
+    fn record(&self, item: Item, positions: &[Point], seed: u64, weights: &str) -> Record {
+        let source = &self.molecules[item.source];
         let property = |name: &str, value: String| (name.to_string(), value);
-        output.write(&Record {
+        Record {
             name: source.name.clone(),
             molecule: source.molecule.clone(),
             positions: positions.to_vec(),
             properties: vec![
                 property("SMILES", source.smiles.clone()),
                 property("qsd_sample", item.number.to_string()),
-                property("qsd_seed", request.seed.to_string()),
-                property("qsd_weights_sha256", plan.weights.clone()),
+                property("qsd_seed", seed.to_string()),
+                property("qsd_weights_sha256", weights.to_string()),
             ],
-        })?;
+        }
     }
-    match rest.len() {
-        0 => Ok(()),
-        left => Err(Error::World(format!("the processes sent {left} positions that belong to no sample"))),
-    }
+}
+
+/// The points of all ranks, in their order.
+fn gather_points(world: &dyn Communicator, mine: &[Point]) -> Result<Vec<Point>> {
+    Ok(vote::gather(world, mine.as_flattened())?.as_chunks().0.to_vec())
 }

@@ -135,6 +135,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] names the key, the value and what is allowed.
     pub fn resolve(mut self, file: &Path) -> Result<Self> {
+        self.data.validate()?;
         self.model.validate()?;
         self.diffusion.validate()?;
         self.sampler.validate(&self.diffusion)?;

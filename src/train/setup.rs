@@ -14,7 +14,7 @@ use super::state::{Belonging, SavedState, State};
 use super::stop::{STOPPED, StopRequest};
 use super::trainer::{Outcome, Trainer};
 use super::{Config, Sums, process};
-use crate::data::{Dataset, Loader, TrainingStream, ValidationBatches};
+use crate::data::{Dataset, Kind, Loader, TrainingStream, ValidationBatches};
 use crate::distributed::{Communicator, cores, tree, vote};
 use crate::model::{self, Layout, Network};
 use crate::{Error, Result, cli, config};
@@ -164,8 +164,9 @@ impl Parts {
         let validation = match config.validation.every {
             0 => None,
             _ => Some(ValidationBatches::new(
-                dataset.split("val")?,
-                config.data.max_atoms,
+                &dataset,
+                "val",
+                &config.data,
                 config.validation.batch,
                 Some(config.validation.molecules),
             )?),
@@ -174,6 +175,8 @@ impl Parts {
             world_size: world.size(),
             config_sha256: config::hash(&config.identity())?,
             data_sha256: dataset.hash().to_string(),
+            chains: dataset.kind() == Kind::Chains,
+            folds: dataset.fold_classes().filter(|_| config.data.tells_folds()).cloned(),
         };
         let workers = workers.min(owned.len());
         let layout = Arc::new(network.layout().clone());
@@ -194,12 +197,17 @@ impl Parts {
     /// A line about what is trained on what by whom.
     fn summary(&self, config: &Config) -> String {
         let selection = self.stream.selection();
+        let kind = selection.split().kind().name();
+        let clusters = match selection.per_epoch() {
+            n if n == selection.len() => String::new(),
+            n => format!(" in {n} clusters"),
+        };
         let skipped = match selection.skipped() {
             0 => String::new(),
-            n => format!(" ({n} larger than data.max_atoms left out)"),
+            n => format!(" ({n} larger than data.max_points left out)"),
         };
         format!(
-            "{} parameters, {} molecules{skipped}, batch {} in {} micro-shards, {} process(es) with {} thread(s)",
+            "{} parameters, {} {kind}{clusters}{skipped}, batch {} in {} micro-shards, {} process(es) with {} thread(s)",
             self.layout.len(),
             selection.len(),
             config.train.global_batch,
@@ -299,18 +307,51 @@ fn open_data(config: &Config, verify: bool) -> Result<Dataset> {
     }
     if !path.is_dir() {
         return Err(Error::Data(format!(
-            "no data set at {}; data.path must be a folder made by data/prepare_geom.py or qsd-data import",
+            "no data set at {}; data.path must be a folder made by data/prepare_geom.py, qsd-data import or qsd-data protein",
             path.display()
         )));
     }
     let dataset = Dataset::open(path, verify)?;
-    let (known, max_z) = (&dataset.manifest().elements, config.model.max_z().unwrap_or(usize::MAX));
-    match known.iter().find(|&&number| usize::from(number) >= max_z) {
-        Some(number) => Err(Error::Config(format!(
-            "{} holds atoms of atomic number {number}; model.max_z must be above it, found {max_z}",
-            path.display()
+    check_data(config, &dataset)?;
+    Ok(dataset)
+}
+
+/// Refuses data that the network cannot learn from.
+fn check_data(config: &Config, dataset: &Dataset) -> Result<()> {
+    let refuse = |what: String| Err(Error::Config(format!("{}: {what}", config.data.path.display())));
+    if dataset.kind() == Kind::Chains {
+        return check_folds(config, dataset);
+    }
+    let Some(max_z) = config.model.max_z() else {
+        return refuse(
+            "holds molecules, but `model.kind: protein` learns from chains; give the data of chains, or et".into(),
+        );
+    };
+    match dataset.manifest().elements.iter().find(|&&number| usize::from(number) >= max_z) {
+        Some(number) => {
+            refuse(format!("holds atoms of atomic number {number}; model.max_z must be above it, found {max_z}"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses fold classes that the network has no place for.
+fn check_folds(config: &Config, dataset: &Dataset) -> Result<()> {
+    if !config.data.tells_folds() {
+        return Ok(());
+    }
+    let Some(places) = config.model.fold_classes() else {
+        return Err(Error::Config(
+            "data.fold_levels: the network of `model.kind: et` knows nothing of fold classes".into(),
+        ));
+    };
+    let found = dataset.fold_classes().map_or([0; 3], |classes| classes.levels.each_ref().map(Vec::len));
+    match found.iter().zip(&places).all(|(found, places)| found <= places) {
+        true => Ok(()),
+        false => Err(Error::Config(format!(
+            "model.fold_classes is {places:?}, but {} has {found:?} classes of the levels C, A, T",
+            config.data.path.display()
         ))),
-        None => Ok(dataset),
     }
 }
 

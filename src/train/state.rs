@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::Snapshot;
 use super::update::{BLOCK, Run, own_part};
 use super::{AdamW, Clip, Clipped, Config};
+use crate::bio::FoldClasses;
 use crate::data::Position;
 use crate::distributed::{Communicator, tree};
 use crate::model::{Layout, Network};
@@ -56,6 +57,12 @@ pub struct SavedState {
     pub config_sha256: String,
     /// Hash of the data.
     pub data_sha256: String,
+    /// Whether the data are protein chains.
+    #[serde(default)]
+    pub chains: bool,
+    /// The fold classes that chains are labelled with, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<FoldClasses>,
     /// The resolved configuration.
     pub config: Config,
 }
@@ -69,6 +76,10 @@ pub struct Belonging {
     pub config_sha256: String,
     /// Hash of the data.
     pub data_sha256: String,
+    /// Whether the data are protein chains.
+    pub chains: bool,
+    /// The fold classes that chains are labelled with, where they are.
+    pub folds: Option<FoldClasses>,
 }
 
 impl State {
@@ -116,6 +127,8 @@ impl State {
             version: env!("CARGO_PKG_VERSION").into(),
             config_sha256: belonging.config_sha256.clone(),
             data_sha256: belonging.data_sha256.clone(),
+            chains: belonging.chains,
+            folds: belonging.folds.clone(),
             config: config.clone(),
         };
         Ok(Snapshot {

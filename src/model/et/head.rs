@@ -73,8 +73,8 @@ impl GatedBlock {
         let second = if config.output_layer_norm { "update_net.3" } else { "update_net.2" };
         GatedBlock {
             widths,
-            measured: declare.projection(&name("vec1_proj"), inputs, inputs),
-            passed: declare.projection(&name("vec2_proj"), inputs, vectors),
+            measured: declare.projection(&name("vec1_proj"), inputs, inputs, LinearInit::Xavier),
+            passed: declare.projection(&name("vec2_proj"), inputs, vectors, LinearInit::Xavier),
             update: [
                 declare.linear(&name("update_net.0"), 2 * inputs, inputs, LinearInit::Xavier),
                 declare.linear(&name(second), inputs, scalars + vectors, LinearInit::Xavier),

@@ -44,7 +44,7 @@ impl Layer {
             norm: declare.layer_norm(&name("layernorm"), hidden),
             query: (query, declare.layer_norm(&name("q_proj.1"), hidden)),
             key: (key, declare.layer_norm(&name("k_proj.1"), hidden)),
-            vectors: declare.projection(&name("vec_proj"), hidden, 3 * hidden),
+            vectors: declare.projection(&name("vec_proj"), hidden, 3 * hidden, LinearInit::Xavier),
         }
     }
 

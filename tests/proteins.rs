@@ -1,0 +1,171 @@
+//! Training on protein chains and sampling backbones, as users do it.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Finished, SAMPLE, TRAIN, inspect, python, root, run};
+
+const TINY: &str = "tests/fixtures/train/protein.yaml";
+
+/// Trains the tiny protein network.
+fn train(ranks: usize, folder: &Path, overrides: &[&str]) -> Finished {
+    let dir = format!("run.dir={}", folder.display());
+    run(ranks, TRAIN, &[&[TINY, &dir], overrides].concat())
+}
+
+/// Samples into the folder `out`.
+fn sample(ranks: usize, checkpoint: &Path, out: &Path, more: &[&str]) -> Finished {
+    let args = ["--checkpoint", checkpoint.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    run(ranks, SAMPLE, &[&args, more].concat())
+}
+
+/// The names and contents of a folder's files.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| {
+        (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap())
+    };
+    let mut files: Vec<_> = entries.map(read).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn chains_train_alike_on_any_number_of_processes_and_after_a_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    train(0, &path("alone"), &[]).success();
+    let weights = inspect(&path("alone"), "weights sha256");
+    train(2, &path("two"), &[]).success();
+    assert_eq!(inspect(&path("two"), "weights sha256"), weights, "two processes");
+    train(0, &path("stopped"), &["train.steps=7"]).success();
+    train(4, &path("stopped"), &[]).success();
+    assert_eq!(inspect(&path("stopped"), "weights sha256"), weights, "stopped at 7, four processes");
+    train(0, &path("seed"), &["seed=8"]).success();
+    assert_ne!(inspect(&path("seed"), "weights sha256"), weights, "another seed");
+    // What the configuration promises has its effect.
+    for (name, change) in [
+        ("folds", "data.fold_levels=[1,0,0,0]"),
+        ("fed", "diffusion.self_conditioning=0"),
+        ("turned", "diffusion.rotate=false"),
+        ("treated", "diffusion.treatment=conventional"),
+    ] {
+        train(0, &path(name), &[change]).success();
+        assert_ne!(inspect(&path(name), "weights sha256"), weights, "{change}");
+    }
+}
+
+#[test]
+fn both_engines_and_networks_learn_chains() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let falls = |name: &str, overrides: &[&str]| {
+        let options = [&["train.steps=120", "validation.every=20", "log.every=20"], overrides].concat();
+        train(0, &path(name), &options).success();
+        let text = fs::read_to_string(path(name).join("metrics.jsonl")).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let losses: Vec<f64> = records.filter_map(|record| record["val/loss"].as_f64()).collect();
+        assert_eq!(losses.len(), 6, "{text}");
+        assert!(losses[5] < 0.8 * losses[0], "{name}: {losses:?}");
+        losses
+    };
+    let (fused, plain) = (falls("fused", &["compute.engine=fused"]), falls("plain", &["compute.engine=plain"]));
+    for (a, b) in fused.iter().zip(&plain) {
+        assert!((a / b - 1.0).abs() < 1e-2, "{fused:?} {plain:?}");
+    }
+    let et = [
+        "model={kind: et, hidden: 32, layers: 2, heads: 2, rbf: 16, cutoff: 225.0, graph: nearest, so3: true}",
+        "diffusion.self_conditioning=0",
+        "diffusion.rotate=false",
+    ];
+    falls("et", &et);
+    sample(0, &path("et"), &path("backbones"), &["--length", "40", "--num", "1"]).success();
+}
+
+#[test]
+fn the_same_backbones_from_any_number_of_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    train(0, &path("run"), &[]).success();
+    let lengths = ["--length", "40,33", "--num", "3"];
+    let said = sample(0, &path("run"), &path("a"), &[&lengths[..], &["--format", "both"]].concat()).success().stderr;
+    assert!(said.contains("6 backbones of 2 lengths"), "{said}");
+    let alone = files(&path("a"));
+    assert_eq!(alone.len(), 12);
+    assert_eq!(alone[1].0, "length-33-0000.pdb");
+    assert_eq!(alone[1].1.lines().filter(|line| line.starts_with("ATOM")).count(), 33);
+    let more = [&lengths[..], &["--format", "both", "--batch-points", "50"]].concat();
+    sample(2, &path("run"), &path("b"), &more).success();
+    assert_eq!(files(&path("b")), alone, "two processes, other batches");
+    sample(0, &path("run"), &path("c"), &["--length", "33", "--num", "1"]).success();
+    assert_eq!(files(&path("c"))[0], alone[1], "a sample depends on its length and number alone");
+
+    let script = root().join("tests/python/check_backbones.py");
+    let data = root().join("data/sample/proteins");
+    let output = Command::new(python()).arg(script).arg(path("a")).arg(data).arg("--json").output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(report["sampled"]["chains"].as_u64(), Some(12), "gemmi and biotite read every file: {report}");
+
+    let folded = |name: &str, more: &[&str]| {
+        sample(0, &path("run"), &path(name), &[&["--length", "33", "--num", "1"], more].concat()).success();
+        files(&path(name))[0].1.clone()
+    };
+    let plain = &alone[1].1;
+    let code = fold_code(&path("run"));
+    let atoms = |text: &str| text.lines().filter(|line| line.starts_with("ATOM")).collect::<Vec<_>>().join("\n");
+    for (name, more) in [
+        ("seed", &["--seed", "1"][..]),
+        ("gamma", &["--gamma", "0.2"]),
+        ("ode", &["sampler.kind=ode"]),
+        ("cath", &["--cath", &code]),
+    ] {
+        assert_ne!(atoms(&folded(name, more)), atoms(plain), "{name}");
+    }
+    // Guidance leads away from the unconditional prediction, which without a class is the prediction itself.
+    assert_eq!(atoms(&folded("guided", &["sampler.guidance=1.5"])), atoms(plain));
+    let cath = atoms(&folded("cath2", &["--cath", &code, "sampler.guidance=2"]));
+    assert_ne!(cath, atoms(&files(&path("cath"))[0].1));
+    let itself = path("run").display().to_string();
+    let guide = ["--autoguide", &itself, "sampler.guidance=2", "sampler.autoguidance=1", "--cath", &code];
+    assert_eq!(atoms(&folded("auto", &guide)), atoms(&files(&path("cath"))[0].1), "its own guide leads nowhere");
+}
+
+/// A class of the level T that the checkpoint knows.
+fn fold_code(run: &Path) -> String {
+    let latest = fs::read_to_string(run.join("checkpoints/latest")).unwrap();
+    let state = fs::read_to_string(run.join("checkpoints").join(latest.trim()).join("state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    state["folds"]["levels"][2][0].as_str().unwrap().to_string()
+}
+
+#[test]
+fn mistakes_about_chains_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    train(0, &path("run"), &["train.steps=1"]).success();
+    let refused = |more: &[&str], code: i32, words: &[&str]| {
+        sample(0, &path("run"), &path("out"), more).failure(code, words);
+    };
+    refused(&["--length", "0"], 2, &["--length 0"]);
+    refused(&["--length", "20000"], 2, &["--length 20000"]);
+    refused(&["--length", "40,50,40"], 2, &["--length 40", "twice"]);
+    refused(&["--length", "40", "--cath", "9.9.9"], 2, &["--cath 9.9.9", "unknown"]);
+    refused(&["--length", "40", "--cath", "helix"], 2, &["--cath helix"]);
+    refused(&["--length", "40", "sampler.autoguidance=0.5"], 2, &["--autoguide"]);
+    refused(&["--input", "data/sample/quickstart.smi"], 4, &["--length"]);
+    assert!(!path("out").exists());
+    fs::create_dir(path("out")).unwrap();
+    fs::write(path("out/length-40-0000.pdb"), "precious").unwrap();
+    refused(&["--length", "40"], 2, &["--overwrite"]);
+    assert_eq!(fs::read_to_string(path("out/length-40-0000.pdb")).unwrap(), "precious");
+
+    train(0, &path("a"), &["data.path=data/sample/qm9"]).failure(2, &["model.kind", "chains"]);
+    let classes = ["model.fold_classes=[1,1,1]"];
+    train(0, &path("b"), &classes).failure(2, &["model.fold_classes"]);
+    common::train(0, &path("molecules"), &["train.steps=1"]).success();
+    sample(0, &path("molecules"), &path("x"), &["--length", "40"]).failure(4, &["--input"]);
+}
