@@ -131,7 +131,7 @@ def check_case(report: Report, oracle: Oracle, case: str, dtype: torch.dtype) ->
 
 
 def check_training(report: Report, oracle: Oracle) -> None:
-    """Three steps in f64: losses, norms before clipping, weights and every fourth number of their average at the end."""
+    """Three steps in f64: losses, norms before clipping, at the end weights and a fourth of their average's numbers."""
     dtype = torch.float64
     expected = oracle.load("train3")
     model, chains = oracle.network(dtype), oracle.chains("nosc")

@@ -109,9 +109,10 @@ def combined(settings: Settings, ranks: list[dict]) -> dict:
     sizes = {key: mean([r["sizes"][key] for r in ranks]) for key in ranks[0]["sizes"]}
     return {
         **asdict(settings),
+        "batch_in_all": settings.batch * settings.ranks,
         "molecules_per_second": rate,
-        "atoms_per_second": rate * sizes["atoms"],
-        # Of a training step, or of an evaluation with what surrounds it; all ranks take theirs at the same time.
+        # A step is a training step, or an evaluation with what surrounds it; all ranks take theirs at the same time.
+        "atoms_per_second": rate * sizes["atoms"] * steps,
         "seconds_per_step": max(r["seconds"] / r["batches"] for r in ranks) / steps,
         "cpu_seconds_per_molecule": sum(r["user"] + r["system"] for r in ranks) / molecules,
         "system_seconds_per_molecule": sum(r["system"] for r in ranks) / molecules,
