@@ -297,10 +297,10 @@ def entry_of(path, rows):
     sizes = [len(row["atomic_numbers"]) for row in rows]
     return {
         "file": path.name,
-        "molecules": len(rows),
+        "samples": len(rows),
         "conformers": sum(len(row["weights"]) for row in rows),
-        "atoms": sum(sizes),
-        "max_atoms": max(sizes),
+        "points": sum(sizes),
+        "max_points": max(sizes),
         "bytes": path.stat().st_size,
         "sha256": sha256_of(path),
     }
@@ -571,7 +571,7 @@ def main():
         manifest, dropped = sum_up(tasks, work, options)
         publish(work, options.out, manifest, dropped)
     for name in SPLITS:
-        kept = sum(entry["molecules"] for entry in manifest["splits"][name])
+        kept = sum(entry["samples"] for entry in manifest["splits"][name])
         print(f"{name}: {kept} molecules, dropped {manifest['dropped'][name] or 'none'}")
 
 

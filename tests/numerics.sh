@@ -25,6 +25,8 @@ END
 table 'The network' 'ET-Flow in three small configurations on four real molecules: all intermediates, the prediction, three losses, the gradient of every parameter. The reference of `grad_mse` is itself f32. Edges and edge types of the reference'"'"'s five graph sets are equal, exactly.' oracle_et
 table 'Geometry and diffusion' 'Alignment, interpolants, priors, losses, conversions, time grids, sampler steps. These rooms compute in f64 whatever the network does.' oracle_diffusion
 table 'Training' 'Learning rates of six schedules, 80 steps of dynamic clipping.' oracle_train
+table 'The protein network' 'Proteina in two tiny configurations, without and with pair updates (`tiny_tri`), on three chains: intermediates of the literal form, predictions, losses, all gradients with and without the shortcuts; three training steps (the optimizer of the f64 row is the test'"'"'s own, since the crate'"'"'s is f32), guidance, two sampling runs of eight steps. f32 is compared with the reference'"'"'s f32 where that is kept, else with its f64, from which f32 time embeddings alone differ by 1.5e-4: limits are 2e-5 for outputs, 1e-4 for gradients, 1e-3 where f32 meets f64. The phases of the time embedding follow the reference'"'"'s order of operations. Bins are equal, exactly.' oracle_protein
+table 'Its shortcuts' 'Against the literal form, in seven configurations, in f64; and gradients against finite differences.' model_protein
 fused=$(rows fused_et)
 printf '\n## The fused engine\n\nIn f32, against the same runs of the reference:\n\n| quantity | f64 | f32 |\n|---|---|---|\n'
 grep '| fused, ' <<<"$fused"

@@ -7,13 +7,39 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Finished, SAMPLE, TRAIN, inspect, python, root, run};
+use qsd::bio::{self, Format};
+use qsd::data::Dataset;
 
 const TINY: &str = "tests/fixtures/train/protein.yaml";
+const DATA: &str = env!("CARGO_BIN_EXE_qsd-data");
 
 /// Trains the tiny protein network.
 fn train(ranks: usize, folder: &Path, overrides: &[&str]) -> Finished {
     let dir = format!("run.dir={}", folder.display());
     run(ranks, TRAIN, &[&[TINY, &dir], overrides].concat())
+}
+
+/// Makes a data set of 24 chains of the embedded sample in `folder`, with made-up fold labels, as a user makes one; the
+/// override that chooses it, and how much of the labels is told.
+fn labelled(folder: &Path) -> [String; 2] {
+    let structures = folder.join("structures");
+    fs::create_dir_all(&structures).unwrap();
+    let split = Dataset::open(&root().join("data/sample/proteins"), false).unwrap().split("train").unwrap();
+    let chains = (0..split.len()).map(|i| split.chain(i).unwrap()).filter(|chain| chain.num_residues() <= 80);
+    let mut table = String::new();
+    for (i, chain) in chains.cycle().take(24).enumerate() {
+        let (name, n) = (format!("1a{i:02}"), chain.num_residues());
+        let positions = chain.points(0..n).unwrap();
+        bio::save(&structures.join(format!("{name}.pdb")), Format::Pdb, &name, &positions, false).unwrap();
+        table += &format!("{name}A00 v4_3_0 {}.10.{} 1-{n}:A\n", 1 + i % 2, 8 + i % 3);
+    }
+    let labels = folder.join("cath-b-newest-all");
+    fs::write(&labels, table).unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_string();
+    let (out, labels, structures) = (text(&folder.join("shards")), text(&labels), text(&structures));
+    let args = ["protein", "--out", &out, "--fractions", "0.7,0.3,0", "--labels", &labels, "--", &structures];
+    run(0, DATA, &args).success();
+    [format!("data.path={out}"), "data.fold_levels=[0.1,0.1,0.2,0.6]".into()]
 }
 
 /// Samples into the folder `out`.
@@ -37,24 +63,25 @@ fn files(folder: &Path) -> Vec<(String, String)> {
 fn chains_train_alike_on_any_number_of_processes_and_after_a_stop() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    train(0, &path("alone"), &[]).success();
-    let weights = inspect(&path("alone"), "weights sha256");
-    train(2, &path("two"), &[]).success();
-    assert_eq!(inspect(&path("two"), "weights sha256"), weights, "two processes");
-    train(0, &path("stopped"), &["train.steps=7"]).success();
-    train(4, &path("stopped"), &[]).success();
-    assert_eq!(inspect(&path("stopped"), "weights sha256"), weights, "stopped at 7, four processes");
-    train(0, &path("seed"), &["seed=8"]).success();
-    assert_ne!(inspect(&path("seed"), "weights sha256"), weights, "another seed");
+    let data = labelled(folder.path());
+    let train = |ranks: usize, name: &str, more: &[&str]| {
+        train(ranks, &path(name), &[&[&data[0][..], &data[1]], more].concat()).success();
+        inspect(&path(name), "weights sha256")
+    };
+    let weights = train(0, "alone", &[]);
+    assert_eq!(train(2, "two", &[]), weights, "two processes");
+    train(0, "stopped", &["train.steps=7"]);
+    assert_eq!(train(4, "stopped", &[]), weights, "stopped at 7, four processes");
+    assert_ne!(train(0, "seed", &["seed=8"]), weights, "another seed");
     // What the configuration promises has its effect.
     for (name, change) in [
         ("folds", "data.fold_levels=[1,0,0,0]"),
         ("fed", "diffusion.self_conditioning=0"),
         ("turned", "diffusion.rotate=false"),
         ("treated", "diffusion.treatment=conventional"),
+        ("cropped", "data={max_points: 40, long_chains: crop}"),
     ] {
-        train(0, &path(name), &[change]).success();
-        assert_ne!(inspect(&path(name), "weights sha256"), weights, "{change}");
+        assert_ne!(train(0, name, &[change]), weights, "{change}");
     }
 }
 
@@ -89,7 +116,8 @@ fn both_engines_and_networks_learn_chains() {
 fn the_same_backbones_from_any_number_of_processes() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    train(0, &path("run"), &[]).success();
+    let data = labelled(folder.path());
+    train(0, &path("run"), &[&data[0], &data[1]]).success();
     let lengths = ["--length", "40,33", "--num", "3"];
     let said = sample(0, &path("run"), &path("a"), &[&lengths[..], &["--format", "both"]].concat()).success().stderr;
     assert!(said.contains("6 backbones of 2 lengths"), "{said}");
@@ -146,7 +174,9 @@ fn fold_code(run: &Path) -> String {
 fn mistakes_about_chains_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    train(0, &path("run"), &["train.steps=1"]).success();
+    let data = labelled(folder.path());
+    let told = [&data[0][..], &data[1], "train.steps=1"];
+    train(0, &path("run"), &told).success();
     let refused = |more: &[&str], code: i32, words: &[&str]| {
         sample(0, &path("run"), &path("out"), more).failure(code, words);
     };
@@ -164,8 +194,11 @@ fn mistakes_about_chains_are_named() {
     assert_eq!(fs::read_to_string(path("out/length-40-0000.pdb")).unwrap(), "precious");
 
     train(0, &path("a"), &["data.path=data/sample/qm9"]).failure(2, &["model.kind", "chains"]);
-    let classes = ["model.fold_classes=[1,1,1]"];
-    train(0, &path("b"), &classes).failure(2, &["model.fold_classes"]);
+    train(0, &path("b"), &[&told[..], &["model.fold_classes=[1,1,1]"]].concat()).failure(2, &["model.fold_classes"]);
+    train(0, &path("c"), &[&data[1]]).failure(2, &["data.fold_levels", "no fold labels"]);
+    train(0, &path("untold"), &["train.steps=1"]).success();
+    let untold = ["--length", "40", "--cath", "1.10.8"];
+    sample(0, &path("untold"), &path("y"), &untold).failure(2, &["--cath", "without fold classes"]);
     common::train(0, &path("molecules"), &["train.steps=1"]).success();
     sample(0, &path("molecules"), &path("x"), &["--length", "40"]).failure(4, &["--input"]);
 }

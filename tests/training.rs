@@ -397,6 +397,6 @@ fn print_config_is_a_configuration_and_a_dry_run_writes_nothing() {
     fs::write(&copy, &printed).unwrap();
     assert_eq!(run(0, TRAIN, &[copy.to_str().unwrap(), "--print-config"]).success().stdout, printed);
     let dry = run(2, TRAIN, &["tests/fixtures/train/tiny.yaml", &dir_override, "--dry-run"]).success().stdout;
-    assert!(dry.contains("parameters") && dry.contains("molecules/s") && dry.contains("GiB"), "{dry}");
+    assert!(dry.contains("parameters") && dry.contains("samples/s") && dry.contains("GiB"), "{dry}");
     assert!(!dir.exists());
 }

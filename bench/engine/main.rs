@@ -12,6 +12,7 @@
 //! batches over passes through the same molecules, CPU time the median of the passes. To be started in the
 //! repository's folder.
 
+mod clock;
 mod inputs;
 mod measure;
 mod needs;

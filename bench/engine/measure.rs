@@ -9,6 +9,7 @@ use qsd::train::{Config, process};
 use qsd::{Error, Result};
 
 use crate::Task;
+use crate::clock::{cpu_seconds, median};
 use crate::inputs::Work;
 
 /// At least so many passes.
@@ -198,19 +199,4 @@ impl Bench<'_> {
 /// What is not a number is fast and worth nothing.
 fn check(finite: bool) -> Result<()> {
     if finite { Ok(()) } else { Err(Error::NonFinite("the network's result is not a number".into())) }
-}
-
-/// The middle one.
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_unstable_by(f64::total_cmp);
-    let middle = numbers.len() / 2;
-    if numbers.len() % 2 == 1 { numbers[middle] } else { 0.5 * (numbers[middle - 1] + numbers[middle]) }
-}
-
-/// A CPU clock's seconds.
-fn cpu_seconds(clock: libc::clockid_t) -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live timespec, which the call only fills.
-    unsafe { libc::clock_gettime(clock, &mut time) };
-    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
 }

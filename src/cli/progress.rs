@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::human;
 
-/// Shows `step/total`, the share done, the time left and a message such as `loss 1.234 lr 5e-4 12.3 mol/s`.
+/// Shows `step/total`, the share done, the time left and a message such as `loss 1.234 lr 5e-4 12.3 samples/s`.
 ///
 /// On a terminal this is one line with a bar. Where standard error is not a terminal (`mpirun`, `sbatch`) it is
 /// a plain line at most once per interval, and one at the end. Of several processes only the first shows

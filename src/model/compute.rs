@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::{Precision, bf16_is_fast};
 use super::et::fused::FusedEtNetwork;
 use super::et::{EtConfig, EtNetwork};
+use super::protein::fused::FusedProteinNetwork;
 use super::protein::{ProteinConfig, ProteinNetwork};
 use super::{ModelConfig, Network};
 use crate::{Error, Result};
@@ -31,8 +32,8 @@ pub enum Engine {
     /// `fused` where it supports the network's shape, else `plain`.
     #[default]
     Auto,
-    /// Kernels for CPUs: an order of magnitude faster. Needs `model.hidden` to be a multiple of 32 and
-    /// `model.heads` to divide 16.
+    /// Kernels for CPUs: an order of magnitude faster. Of molecules' networks, needs `model.hidden` to be a multiple of
+    /// 32 and `model.heads` to divide 16; of proteins', `model.pair_updates` to be null.
     Fused,
     /// Tensor operations one by one: the reference that the fused engine is tested against; any shape.
     Plain,
@@ -70,8 +71,21 @@ fn et(config: &EtConfig, compute: ComputeConfig) -> Result<Arc<dyn Network>> {
 }
 
 fn protein(config: &ProteinConfig, compute: ComputeConfig) -> Result<Arc<dyn Network>> {
-    if compute.engine == Engine::Fused || compute.precision != Precision::F32 {
-        return Err(Error::Config("compute: only the plain engine computes protein networks, in f32".into()));
+    let ComputeConfig { engine, precision } = compute;
+    let fused = match engine {
+        Engine::Auto => FusedProteinNetwork::supports(config),
+        Engine::Fused => true,
+        Engine::Plain => false,
+    };
+    if fused {
+        return Ok(Arc::new(FusedProteinNetwork::new(config.clone(), precision)?));
+    }
+    if precision != Precision::F32 {
+        return Err(Error::Config(
+            "compute.precision is bf16, but only the fused engine knows it (model.pair_updates null, and not \
+             compute.engine=plain)"
+                .into(),
+        ));
     }
     Ok(Arc::new(ProteinNetwork::new(config.clone(), DType::F32)?))
 }
@@ -79,14 +93,22 @@ fn protein(config: &ProteinConfig, compute: ComputeConfig) -> Result<Arc<dyn Net
 impl ComputeConfig {
     /// What is worth a line to the user: a setting that is slow with this network or on this machine.
     pub fn warning(self, config: &ModelConfig) -> Option<&'static str> {
-        let ModelConfig::Et(config) = config else { return None };
-        match self {
-            ComputeConfig { precision: Precision::Bf16, .. } if !bf16_is_fast() => {
-                Some("compute.precision=bf16: this processor has no bf16 products; they are imitated, slower than f32")
-            }
-            ComputeConfig { engine: Engine::Auto, .. } if !FusedEtNetwork::supports(config) => Some(
+        if self.precision == Precision::Bf16 && !bf16_is_fast() {
+            return Some(
+                "compute.precision=bf16: this processor has no bf16 products; they are imitated, slower than f32",
+            );
+        }
+        if self.engine != Engine::Auto {
+            return None;
+        }
+        match config {
+            ModelConfig::Et(config) if !FusedEtNetwork::supports(config) => Some(
                 "the plain engine computes this network, an order of magnitude slower than the fused one, which needs \
                  model.hidden to be a multiple of 32 and model.heads to divide 16",
+            ),
+            ModelConfig::Protein(config) if !FusedProteinNetwork::supports(config) => Some(
+                "the plain engine computes this network, an order of magnitude slower than the fused one, which needs \
+                 model.pair_updates to be null",
             ),
             _ => None,
         }
@@ -96,6 +118,7 @@ impl ComputeConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::protein::PairUpdates;
 
     fn told(text: &str) -> ComputeConfig {
         serde_json::from_str(text).unwrap()
@@ -118,6 +141,15 @@ mod tests {
             let Err(error) = network(config, told(compute)) else { panic!("{compute}") };
             assert!(error.to_string().contains("bf16"), "{error}");
         }
+        let protein = |pair_updates| {
+            ModelConfig::Protein(ProteinConfig { layers: 1, hidden: 16, pair_updates, ..ProteinConfig::default() })
+        };
+        let (fast, slow) = (protein(None), protein(Some(PairUpdates::default())));
+        assert!(auto.warning(&fast).is_none() && auto.warning(&slow).unwrap().contains("pair_updates"));
+        assert!(network(&slow, auto).is_ok() && network(&slow, told(r#"{"engine": "fused"}"#)).is_err());
+        assert!(network(&fast, told(r#"{"engine": "fused", "precision": "bf16"}"#)).is_ok());
+        let Err(error) = network(&slow, told(r#"{"precision": "bf16"}"#)) else { panic!("bf16 without the engine") };
+        assert!(error.to_string().contains("bf16"), "{error}");
         let slow = told(r#"{"precision": "bf16"}"#).warning(&fits);
         assert_eq!(slow.is_none(), bf16_is_fast());
     }

@@ -92,7 +92,7 @@ impl Outputs {
         window.clip_factor += record.clipped.factor;
         let loss = record.sums.loss / record.sums.clouds;
         let (molecules, seconds) = (record.sums.clouds, record.seconds);
-        self.message = format!("loss {loss:.4} lr {:.2e} {:.1} mol/s", record.learning_rate, molecules / seconds);
+        self.message = format!("loss {loss:.4} lr {:.2e} {:.1} samples/s", record.learning_rate, molecules / seconds);
         self.progress.update(step, &self.message);
         self.writer.poll().map(drop)
     }

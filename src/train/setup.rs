@@ -123,7 +123,7 @@ fn dry_run(world: &dyn Communicator, config: &Config) -> Result<()> {
         println!("{summary}");
         println!("loss {:.4}, gradient norm {:.4}", record.sums.loss / record.sums.clouds, record.gradient_norm);
         println!(
-            "one step {seconds:.2} s ({:.1} molecules/s), {} steps about {total}; peak memory of all processes {:.2} GiB",
+            "one step {seconds:.2} s ({:.1} samples/s), {} steps about {total}; peak memory of all processes {:.2} GiB",
             record.sums.clouds / seconds,
             config.train.steps,
             peak / f64::from(1 << 30)

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::bf16;
 
 /// A matrix within a slice: element (row, col) is at `row * row_stride + col * col_stride`; one stride is 1.
@@ -131,12 +133,20 @@ pub(super) fn f32_product(dst: &mut [f32], dst_stride: usize, accumulate: bool, 
     if !prepare(dst, dst_stride, accumulate, a, b) {
         return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if b.row_stride == 1 && b.cols > 1 && b.rows * b.cols >= LARGE && avx512::supported() {
+        return avx512::multiply(dst, dst_stride, accumulate, a, b);
+    }
     if a.rows < LEAST || b.cols < LEAST {
         padded_product(dst, dst_stride, accumulate, a, b);
     } else {
         direct_product(dst, dst_stride, accumulate, a, b);
     }
 }
+
+/// A transposed b of as many numbers goes to [`avx512`]: `gemm` packs it number by number.
+#[cfg(target_arch = "x86_64")]
+const LARGE: usize = 1 << 17;
 
 /// `gemm` sums in another order when the product is one row or one column, or has at most 256 numbers: below so many
 /// rows and columns, products are padded.
@@ -241,8 +251,19 @@ mod tests {
     #[test]
     fn a_row_of_a_product_does_not_depend_on_the_others() {
         const MOST: usize = 300;
-        for (cols, depth) in [(1, 80), (1, 16), (2, 80), (3, 7), (32, 10), (64, 64), (80, 160), (160, 320), (480, 160)]
-        {
+        for (cols, depth) in [
+            (1, 80),
+            (1, 16),
+            (2, 80),
+            (3, 7),
+            (32, 10),
+            (64, 64),
+            (80, 160),
+            (160, 320),
+            (480, 160),
+            (256, 512),
+            (64, 2048),
+        ] {
             let (a, b, c) = (numbers(MOST * depth, 1), numbers(depth * cols, 2), numbers(MOST * (cols + 3), 3));
             for (turned, accumulate) in [(false, false), (true, false), (false, true), (true, true)] {
                 let b = if turned { Matrix::new(&b, depth).t() } else { Matrix::new(&b, cols) };

@@ -5,20 +5,35 @@
 //! [`LANES`]; each is single-threaded, so that its result does not depend on who runs beside it.
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod band;
 mod bf16;
 mod buffer;
+mod gated;
 mod matrix;
 mod norm;
+mod parameters;
+mod pool;
 mod simd;
+mod softmax;
 #[cfg(test)]
 mod testing;
+mod thin;
 
 pub(crate) use activation::{add_bias, add_bias_silu, add_column_sums, silu_back};
 pub(crate) use band::Band;
 pub(crate) use bf16::supported as bf16_is_fast;
 pub(crate) use buffer::Buffer;
+pub(crate) use gated::{gated_silu, gated_silu_back};
 pub use matrix::Precision;
 pub(crate) use matrix::{Matrix, Products, Store};
-pub(crate) use norm::{LayerNorm, layer_norm, layer_norm_back};
-pub(crate) use simd::{LANES, Lanes, Row, RowMut, dispatch, lane_sums};
+pub(crate) use norm::{
+    LayerNorm, affine_rows, affine_rows_back, layer_norm, layer_norm_back, normalise, normalise_back, normalise_rows,
+    normalise_rows_back,
+};
+pub(crate) use parameters::{Gradients, Weights};
+pub(crate) use pool::{Lease, Pool};
+pub(crate) use simd::{LANES, Lanes, Row, RowMut, Strip, StripMut, dispatch, lane_sums};
+pub(crate) use softmax::{softmax, softmax_back};
+pub(crate) use thin::{thin_at_weight, thin_back, thin_product};

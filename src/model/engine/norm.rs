@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{Lanes, Row, RowMut, dispatch};
+use super::{Lanes, Row, RowMut, Strip, StripMut, dispatch};
 
 const EPSILON: f32 = 1e-5;
 
@@ -13,6 +13,131 @@ pub(crate) struct LayerNorm<T> {
     pub(crate) weight: T,
     /// What is added to each channel.
     pub(crate) bias: T,
+}
+
+/// x ← x̂ = (x − mean) / √(variance + 1e-5) for a row of any length; 1/√(variance + 1e-5).
+#[inline(always)]
+pub(crate) fn normalise<S: Simd>(simd: S, x: &mut StripMut<'_, S>, width: usize) -> f32 {
+    let mut total = Lanes::splat(simd, 0.0);
+    for k in 0..x.len() {
+        total = total + x.at(k);
+    }
+    let mean = Lanes::splat(simd, total.sum() / width as f32);
+    let mut squares = Lanes::splat(simd, 0.0);
+    for k in 0..x.len() {
+        let centred = x.put(k, x.at(k) - mean);
+        squares = centred.times_plus(centred, squares);
+    }
+    let scale = 1.0 / (squares.sum() / width as f32 + EPSILON).sqrt();
+    let factor = Lanes::splat(simd, scale);
+    for k in 0..x.len() {
+        x.set(k, x.at(k) * factor);
+    }
+    scale
+}
+
+/// From the gradient at x̂, in `d`, to that at x, in place, given what [`normalise`] left and returned.
+#[inline(always)]
+pub(crate) fn normalise_back<S: Simd>(
+    simd: S,
+    d: &mut StripMut<'_, S>,
+    normal: &Strip<'_, S>,
+    scale: f32,
+    width: usize,
+) {
+    let (mut sum, mut product) = (Lanes::splat(simd, 0.0), Lanes::splat(simd, 0.0));
+    for k in 0..d.len() {
+        let at_x = d.at(k);
+        sum = sum + at_x;
+        product = at_x.times_plus(normal.at(k), product);
+    }
+    let mean = Lanes::splat(simd, sum.sum() / width as f32);
+    let correlation = Lanes::splat(simd, product.sum() / width as f32);
+    let scale = Lanes::splat(simd, scale);
+    for k in 0..d.len() {
+        d.set(k, scale * (d.at(k) - mean - normal.at(k) * correlation));
+    }
+}
+
+/// [`normalise`] for rows of `width` numbers; 1/√(variance + 1e-5) of each goes to `scale`.
+pub(crate) fn normalise_rows(x: &mut [f32], width: usize, scale: &mut [f32]) {
+    struct Kernel<'a>(&'a mut [f32], usize, &'a mut [f32]);
+    impl WithSimd for Kernel<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            for (x, scale) in self.0.chunks_exact_mut(self.1).zip(self.2) {
+                *scale = normalise(simd, &mut StripMut::new(simd, x), self.1);
+            }
+        }
+    }
+    dispatch(Kernel(x, width, scale));
+}
+
+/// [`normalise_back`] for rows of `width` numbers.
+pub(crate) fn normalise_rows_back(d: &mut [f32], normal: &[f32], scale: &[f32], width: usize) {
+    struct Kernel<'a>(&'a mut [f32], &'a [f32], &'a [f32], usize);
+    impl WithSimd for Kernel<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let rows = self.0.chunks_exact_mut(self.3).zip(self.1.chunks_exact(self.3));
+            for ((d, normal), &scale) in rows.zip(self.2) {
+                normalise_back(simd, &mut StripMut::new(simd, d), &Strip::new(simd, normal), scale, self.3);
+            }
+        }
+    }
+    dispatch(Kernel(d, normal, scale, width));
+}
+
+/// y = w x̂ + b for each row.
+pub(crate) fn affine_rows(normal: &[f32], norm: LayerNorm<&[f32]>, y: &mut [f32]) {
+    struct Kernel<'a>(&'a [f32], LayerNorm<&'a [f32]>, &'a mut [f32]);
+    impl WithSimd for Kernel<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let width = self.1.weight.len();
+            let (weight, bias) = (Strip::new(simd, self.1.weight), Strip::new(simd, self.1.bias));
+            for (x, y) in self.0.chunks_exact(width).zip(self.2.chunks_exact_mut(width)) {
+                let (x, mut y) = (Strip::new(simd, x), StripMut::new(simd, y));
+                for k in 0..x.len() {
+                    y.set(k, x.at(k).times_plus(weight.at(k), bias.at(k)));
+                }
+            }
+        }
+    }
+    dispatch(Kernel(normal, norm, y));
+}
+
+/// The way back through [`affine_rows`]: from the gradient at y to that at x̂, in place in `d`. *Adds* the gradients at
+/// w and b to `at_norm`.
+pub(crate) fn affine_rows_back(d: &mut [f32], normal: &[f32], weight: &[f32], at_norm: LayerNorm<&mut [f32]>) {
+    struct Kernel<'a>(&'a mut [f32], &'a [f32], &'a [f32], LayerNorm<&'a mut [f32]>);
+    impl WithSimd for Kernel<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let width = self.2.len();
+            let weight = Strip::new(simd, self.2);
+            let mut at_weight = StripMut::new(simd, self.3.weight);
+            let mut at_bias = StripMut::new(simd, self.3.bias);
+            for (d, x) in self.0.chunks_exact_mut(width).zip(self.1.chunks_exact(width)) {
+                let (mut d, x) = (StripMut::new(simd, d), Strip::new(simd, x));
+                for k in 0..x.len() {
+                    let g = d.at(k);
+                    at_weight.set(k, g.times_plus(x.at(k), at_weight.at(k)));
+                    at_bias.add(k, g);
+                    d.set(k, g * weight.at(k));
+                }
+            }
+        }
+    }
+    dispatch(Kernel(d, normal, weight, at_norm));
 }
 
 /// y = w x̂ + b with x̂ = (x + bias − mean) / √(variance + 1e-5), where `bias` is that of the linear layer
@@ -156,6 +281,17 @@ mod tests {
                 let at_norm = LayerNorm { weight: &mut at_weight[..], bias: &mut at_bias[..] };
                 layer_norm_back(&mut d, &normal, &scale, &weight, at_norm);
 
+                // The same in pieces.
+                let mut pieces: Vec<f32> = x.iter().enumerate().map(|(i, x)| x + bias[i % width]).collect();
+                let (mut piece_scale, mut piece_y) = (vec![f32::NAN; rows], vec![f32::NAN; rows * width]);
+                normalise_rows(&mut pieces, width, &mut piece_scale);
+                affine_rows(&pieces, LayerNorm { weight: &weight, bias: &shift }, &mut piece_y);
+                let mut piece_d = g.clone();
+                let (mut piece_w, mut piece_b) = (before[..width].to_vec(), before[width..].to_vec());
+                let at_norm = LayerNorm { weight: &mut piece_w[..], bias: &mut piece_b[..] };
+                affine_rows_back(&mut piece_d, &pieces, &weight, at_norm);
+                normalise_rows_back(&mut piece_d, &pieces, &piece_scale, width);
+
                 let [x, bias, weight, shift, g, before] = [&x, &bias, &weight, &shift, &g, &before].map(|v| wide(v));
                 let of = |x: &[f64], weight: &[f64], shift: &[f64]| value(x, width, [&bias, weight, shift], &g);
                 let [exact_y, exact_normal, exact_scale] = exact(&x, width, [&bias, &weight, &shift]);
@@ -174,6 +310,11 @@ mod tests {
                     .chain((0..width).map(|c| before[width + c] + slope(&shift, c, &|shift| of(&x, &weight, shift))))
                     .collect();
                 for (name, found, expected) in [
+                    ("y in pieces", &piece_y, exact_y.clone()),
+                    ("x̂ in pieces", &pieces, exact_normal.clone()),
+                    ("scale in pieces", &piece_scale, exact_scale.clone()),
+                    ("∂x in pieces", &piece_d, exact_d.clone()),
+                    ("∂w, ∂b in pieces", &[piece_w, piece_b].concat(), at.clone()),
                     ("y", &y, exact_y),
                     ("x̂", &normal, exact_normal),
                     ("scale", &scale, exact_scale),

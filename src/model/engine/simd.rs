@@ -1,9 +1,13 @@
 //! Vector arithmetic on rows of numbers. A kernel is written once over [`Lanes`] and compiled for each
 //! instruction set; [`dispatch`] picks the widest that the processor has, when the program runs.
 
+mod strip;
+
 use std::ops::{Add, Mul, Sub};
 
 use pulp::{Simd, WithSimd};
+
+pub(crate) use strip::{Strip, StripMut};
 
 /// Rows are multiples of this many numbers, which every instruction set's vectors divide.
 pub(crate) const LANES: usize = 16;
@@ -69,6 +73,18 @@ impl<S: Simd> Lanes<S> {
     #[inline(always)]
     pub(crate) fn sum(self) -> f32 {
         self.simd.reduce_sum_f32s(self.numbers)
+    }
+
+    /// The larger number of each lane.
+    #[inline(always)]
+    pub(crate) fn max(self, other: Self) -> Self {
+        self.with(self.simd.max_f32s(self.numbers, other.numbers))
+    }
+
+    /// The largest number of all lanes.
+    #[inline(always)]
+    pub(crate) fn largest(self) -> f32 {
+        self.simd.reduce_max_f32s(self.numbers)
     }
 
     /// σ(x) = 1/(1 + e⁻ˣ), to a relative error of about 2e-7 + 1.5e-8 |x| (8e-8 |x| without fused arithmetic).

@@ -254,6 +254,44 @@ mod tests {
         assert!(worst > 1e-6 && worst < 2e-4, "{worst:e}");
     }
 
+    /// The reference's embeddings and edges.
+    #[test]
+    fn formulas_equal_the_reference() {
+        let path = format!("{}/tests/fixtures/protein/formulas.safetensors", env!("CARGO_MANIFEST_DIR"));
+        let expected = candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap();
+        let of = |name: String| -> Vec<f64> {
+            expected[&name].to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        for (kind, dtype) in [("f32", DType::F32), ("f64", DType::F64)] {
+            for (name, [first, last], bins) in
+                [("dist_64", DISTANCES, 64), ("dist_128", DISTANCES, 128), ("distogram", DISTOGRAM, 64)]
+            {
+                let expected = of(format!("{kind}.bins.{name}_edges"));
+                let found = linspace([first, last], bins - 1, dtype);
+                let limit = if dtype == DType::F32 { 0.0 } else { 1e-15 };
+                assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= limit), "{kind} {name}");
+            }
+            let worst = |found: &[f64], expected: &[f64], skipped: Option<usize>| {
+                let differences = found.iter().zip(expected).enumerate();
+                let counted = differences.filter(|(k, _)| Some(k % 128) != skipped);
+                counted.map(|(_, (a, b))| (a - b).abs()).fold(0.0, f64::max)
+            };
+            // One number of 128 in the reference's table of frequencies is not the nearest to the true one.
+            let exponent = (dtype == DType::F32).then_some(24);
+            let limit = if dtype == DType::F32 { 6e-8 } else { 1e-12 };
+            let times = of(format!("{kind}.emb.t"));
+            for (t, expected) in times.iter().zip(of(format!("{kind}.emb.time_256")).chunks_exact(256)) {
+                let error = worst(&time_embedding(*t, 256, dtype), expected, exponent);
+                assert!(error <= limit, "{kind}, t = {t}: {error:e}");
+            }
+            let numbers = expected["emb.idx"].to_vec1::<i32>().unwrap();
+            for (number, expected) in numbers.iter().zip(of(format!("{kind}.emb.index_128")).chunks_exact(128)) {
+                let error = worst(&index_embedding(i64::from(*number), 128, dtype), expected, None);
+                assert!(error <= limit, "{kind}, residue {number}: {error:e}");
+            }
+        }
+    }
+
     #[test]
     fn numbers_count_from_the_first_residue() {
         let config = ProteinConfig::default();

@@ -32,6 +32,7 @@ mod blueprint;
 mod chain;
 mod config;
 mod decoder;
+pub mod fused;
 mod input;
 mod layer;
 mod network;

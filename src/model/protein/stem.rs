@@ -44,6 +44,8 @@ impl StemParts {
         let sequence = self.sequence.forward(w, &given.sequence)?;
         trace("seq_feats", &sequence);
         let tokens = below(registers, &(positions + sequence)?)?;
+        trace("layer0.in_seqs", &tokens);
+        trace("layer0.in_cond", &condition);
         let pairs = self.pairs.forward(w, given, shortcuts, trace)?;
         let pairs = Pairs { side: given.residues, values: pairs };
         let pairs = if padded { pairs.padded(registers.dim(0)?)? } else { pairs };
@@ -104,6 +106,11 @@ impl TransitionParts {
 impl PairParts {
     /// (n², p).
     fn forward(&self, w: &[Tensor], given: &Prepared, shortcuts: Shortcuts, trace: &mut Trace<'_>) -> Result<Tensor> {
+        for (name, bins) in ["rel_seq_sep", "x_sc_pair_dists", "xt_pair_dists"].into_iter().zip(&given.bins) {
+            if let Some(bins) = bins {
+                trace(&format!("bins.{name}"), bins);
+            }
+        }
         let projection = &w[self.projection.weight];
         let projected = match shortcuts.table_rows {
             true => given.rows_of(&projection.t()?.contiguous()?)?,

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use super::Matrix;
 
 /// Lanes of a line.
-const LINE: usize = 16;
+pub(in crate::model::engine) const LINE: usize = 16;
 /// The most rows of a tile of sums: 14 × 2 registers of them leave 4 of the 32 for operands.
 const ROWS: usize = 14;
 /// Registers of a full tile's row.
@@ -149,7 +149,7 @@ fn pack(out: &mut [u32], view: Matrix<'_>, height: usize, place: impl Fn(usize) 
 /// One of the four steps that transpose 16 × 16 pairs: within every square of 2·SIZE × 2·SIZE, the SIZE × SIZE upper
 /// right exchanges its place with the lower left.
 #[target_feature(enable = "avx512f")]
-fn transpose<const SIZE: usize>(square: [__m512i; LINE]) -> [__m512i; LINE] {
+pub(in crate::model::engine) fn transpose<const SIZE: usize>(square: [__m512i; LINE]) -> [__m512i; LINE] {
     let lanes = lanes();
     let right = _mm512_test_epi32_mask(lanes, _mm512_set1_epi32(SIZE as i32));
     // Where a lane comes from, as an index into the 16 of an upper and the 16 of a lower row.
@@ -283,14 +283,14 @@ fn mask(len: usize) -> __mmask16 {
 
 /// The first numbers of a slice, as many as there are and fit; the others 0.
 #[target_feature(enable = "avx512f")]
-fn load(from: &[f32]) -> __m512 {
+pub(in crate::model::engine) fn load(from: &[f32]) -> __m512 {
     // SAFETY: the mask admits lanes below the slice's length only, and memory of other lanes is not accessed.
     unsafe { _mm512_maskz_loadu_ps(mask(from.len()), from.as_ptr()) }
 }
 
 /// Writes as many of the numbers as fit.
 #[target_feature(enable = "avx512f")]
-fn store(to: &mut [f32], value: __m512) {
+pub(in crate::model::engine) fn store(to: &mut [f32], value: __m512) {
     // SAFETY: as in `load`; the slice is exclusively ours.
     unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask(to.len()), value) }
 }

@@ -13,7 +13,7 @@
 //! On one machine results are the same bits every time, for any number of threads that multiply side by side.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(in crate::model::engine) mod avx512;
 #[cfg(all(target_arch = "x86_64", feature = "onednn"))]
 mod onednn;
 mod rounded;

@@ -5,8 +5,8 @@ use super::messages::{Nodes, TileInput};
 use super::plan::{Plan, far_terms};
 use super::state::Heads;
 use super::stem::Radial;
-use super::weights::{FilterMap, Weights};
-use crate::model::engine::{Buffer, LayerNorm, Matrix, Products, Store, add_column_sums, layer_norm_back};
+use super::weights::FilterMap;
+use crate::model::engine::{Buffer, LayerNorm, Matrix, Products, Store, Weights, add_column_sums, layer_norm_back};
 use crate::model::et::EtConfig;
 
 /// The chunk and the parameters.

@@ -2,8 +2,7 @@
 
 use super::context::{Context, at_bias, norm_back};
 use super::tape::{BlockTape, HeadTape, Scratch, State};
-use super::weights::Gradients;
-use crate::model::engine::{Matrix, Store, add_bias_silu, layer_norm, silu_back};
+use crate::model::engine::{Gradients, Matrix, Store, add_bias_silu, layer_norm, silu_back};
 use crate::model::et::head::{GatedBlock, Head};
 
 /// One vector per atom, (3, N), not centred: `tape.blocks[1].state.vec`.

@@ -5,8 +5,7 @@ use super::far;
 use super::messages::{self, BackInput, NodesMut};
 use super::state::{UpdateBack, axes, axes_mut, scale_back};
 use super::tape::{AtEmbedded, LayerTape, Scratch, State};
-use super::weights::Gradients;
-use crate::model::engine::{LANES, Matrix, Store, silu_back};
+use crate::model::engine::{Gradients, LANES, Matrix, Store, silu_back};
 use crate::model::et::layer::Layer;
 
 /// A layer on the way back: what the forward pass left, and where gradients go.

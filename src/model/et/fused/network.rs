@@ -1,7 +1,6 @@
 //! The fused network as the rest of the crate sees it.
 
-use std::ops::{Deref, DerefMut, Range};
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
 
 use candle_core::DType;
 
@@ -11,10 +10,10 @@ use super::layer::LayerForward;
 use super::layer_back::LayerBack;
 use super::stem::{self, StemBack};
 use super::tape::{AtEmbedded, Scratch, State, Tape};
-use super::weights::{FilterMap, Gradients, Weights};
+use super::weights::FilterMap;
 use crate::diffusion::{Denoiser, Input, Ready, Recording};
 use crate::geometry::{Clouds, Point};
-use crate::model::engine::{Buffer, LANES, Products, Store};
+use crate::model::engine::{Buffer, Gradients, LANES, Lease, Pool, Products, Store, Weights};
 use crate::model::et::input::check;
 use crate::model::et::network::Blueprint;
 use crate::model::et::tokens::Tokens;
@@ -291,43 +290,4 @@ fn chunks(offsets: &[usize]) -> Vec<Range<usize>> {
         }
     }
     chunks
-}
-
-/// Things that are lent and come back, so that their memory is used again.
-#[derive(Debug, Default)]
-struct Pool<T>(Mutex<Vec<T>>);
-
-/// A thing from a [`Pool`].
-#[derive(Debug)]
-struct Lease<'a, T: Default> {
-    pool: &'a Pool<T>,
-    thing: T,
-}
-
-impl<T: Default> Pool<T> {
-    fn lease(&self) -> Lease<'_, T> {
-        let thing = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        Lease { pool: self, thing }
-    }
-}
-
-impl<T: Default> Drop for Lease<'_, T> {
-    fn drop(&mut self) {
-        let thing = std::mem::take(&mut self.thing);
-        self.pool.0.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
-    }
-}
-
-impl<T: Default> Deref for Lease<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.thing
-    }
-}
-
-impl<T: Default> DerefMut for Lease<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.thing
-    }
 }

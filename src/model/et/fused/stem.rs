@@ -7,9 +7,9 @@ use pulp::{Simd, WithSimd};
 use super::context::{Context, Embedded, at_bias, norm_back};
 use super::plan::{Pair, Plan};
 use super::tape::{AtEmbedded, Scratch};
-use super::weights::{Gradients, Weights};
 use crate::model::engine::{
-    Band, Buffer, LANES, Lanes, Matrix, Row, RowMut, Store, add_bias, add_bias_silu, dispatch, layer_norm, silu_back,
+    Band, Buffer, Gradients, LANES, Lanes, Matrix, Row, RowMut, Store, Weights, add_bias, add_bias_silu, dispatch,
+    layer_norm, silu_back,
 };
 use crate::model::et::stem::Stem;
 

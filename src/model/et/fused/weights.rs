@@ -1,71 +1,9 @@
-//! Parameters where the fused network needs them: slices of the flat buffer, and the filters transposed.
+//! The filters' parameters, transposed.
 
-use std::ops::Range;
-
-use crate::model::Layout;
-use crate::model::engine::{Buffer, LayerNorm, Store};
+use crate::model::engine::{Buffer, Gradients, Store, Weights};
 use crate::model::et::EtConfig;
 use crate::model::et::layer::Layer;
-use crate::model::layers::{LayerNorm as NormSpans, Linear};
-
-/// The flat buffer of parameters by index.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Weights<'a> {
-    pub(super) layout: &'a Layout,
-    pub(super) numbers: &'a [f32],
-}
-
-impl<'a> Weights<'a> {
-    /// Parameter `index` of the layout.
-    pub(super) fn get(self, index: usize) -> &'a [f32] {
-        &self.numbers[self.layout.spans()[index].range.clone()]
-    }
-
-    /// A norm's factors and shifts.
-    pub(super) fn norm(self, norm: &NormSpans) -> LayerNorm<&'a [f32]> {
-        LayerNorm { weight: self.get(norm.weight), bias: self.get(norm.bias) }
-    }
-}
-
-/// The gradients at consecutive parameters: a part of the network that becomes final at once.
-#[derive(Debug)]
-pub(super) struct Gradients<'a> {
-    /// Whether they are added to.
-    pub(super) store: Store,
-    first: usize,
-    slices: Vec<&'a mut [f32]>,
-}
-
-impl<'a> Gradients<'a> {
-    /// Cuts `numbers`, which lie at `range` of the whole buffer, at the borders of the parameters.
-    pub(super) fn new(layout: &Layout, range: &Range<usize>, mut numbers: &'a mut [f32], store: Store) -> Self {
-        let first = layout.spans().partition_point(|span| span.range.start < range.start);
-        let mut slices = Vec::new();
-        for span in layout.spans()[first..].iter().take_while(|span| span.range.end <= range.end) {
-            let (slice, rest) = std::mem::take(&mut numbers).split_at_mut(span.range.len());
-            slices.push(slice);
-            numbers = rest;
-        }
-        Gradients { store, first, slices }
-    }
-
-    /// The gradient at parameter `index` of the layout.
-    pub(super) fn get(&mut self, index: usize) -> &mut [f32] {
-        self.slices[index - self.first]
-    }
-
-    /// The gradients at a norm's parameters.
-    pub(super) fn norm(&mut self, norm: &NormSpans) -> LayerNorm<&mut [f32]> {
-        let [weight, bias] = self.two(norm.weight, norm.bias);
-        LayerNorm { weight, bias }
-    }
-
-    /// The gradients at two different parameters.
-    pub(super) fn two(&mut self, a: usize, b: usize) -> [&mut [f32]; 2] {
-        let found = self.slices.get_disjoint_mut([a - self.first, b - self.first]);
-        found.map(|slices| slices.map(|slice| &mut **slice)).unwrap_or_default()
-    }
-}
+use crate::model::layers::Linear;
 
 /// Where the filters' columns come from, and their weights in all layers.
 ///
