@@ -250,6 +250,22 @@ fn nothing_fed_back_has_no_bins() {
     assert!(relative_error(&zeros, &nothing) > 1e-3);
 }
 
+/// What is not a number must be seen, and by the chain alone that it is in.
+#[test]
+fn what_is_not_finite_shows() {
+    for (name, config) in shapes() {
+        let mut case = made_up(config, &[5, 4]);
+        for denoiser in [case.denoiser(DType::F32), case.literal(DType::F32)] {
+            let whole = denoiser.predict(case.input()).unwrap();
+            case.x_t.cloud_mut(1)[2][0] = f64::NAN;
+            let broken = denoiser.predict(case.input()).unwrap();
+            case.x_t.cloud_mut(1)[2][0] = 3.0;
+            assert_eq!(broken.cloud(0), whole.cloud(0), "{name}");
+            assert!(broken.cloud(1).iter().flatten().all(|c| c.is_nan()), "{name}: {:?}", broken.cloud(1));
+        }
+    }
+}
+
 /// It learns symmetries from data; built in are none.
 #[test]
 fn turned_and_moved_chains_are_others() {
@@ -279,7 +295,7 @@ fn several_threads_may_use_one_network() {
     };
     let expected = gradient();
     std::thread::scope(|scope| {
-        let others: Vec<_> = (0..3).map(|_| scope.spawn(&gradient)).collect();
+        let others: Vec<_> = (0..3).map(|_| scope.spawn(gradient)).collect();
         others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), expected));
     });
 }

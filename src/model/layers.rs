@@ -232,3 +232,49 @@ pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
     let weights = x.broadcast_sub(&largest)?.exp()?;
     Ok(weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    const AWKWARD: [f64; 6] = [0.0, -3.0, -500.0, 500.0, f64::NEG_INFINITY, f64::INFINITY];
+
+    fn numbers(tensor: &Tensor) -> Vec<f64> {
+        tensor.to_dtype(candle_core::DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn gates_and_their_slopes_stay_finite_and_show_nan() {
+        for dtype in [candle_core::DType::F32, candle_core::DType::F64] {
+            let x = Tensor::from_slice(&AWKWARD, AWKWARD.len(), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let x = Var::from_tensor(&x).unwrap();
+            let gates = sigmoid(&x).unwrap();
+            let expected = [0.5, 1.0 / (1.0 + 3f64.exp()), 0.0, 1.0, 0.0, 1.0];
+            assert!(numbers(&gates).iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7), "{gates}");
+            let slopes = numbers(gates.sum_all().unwrap().backward().unwrap().get(&x).unwrap());
+            let expected = expected.map(|gate| gate * (1.0 - gate));
+            assert!(slopes.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7), "{slopes:?}");
+            let nan = Tensor::from_slice(&[f64::NAN], 1, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            assert!(numbers(&sigmoid(&nan).unwrap())[0].is_nan(), "{dtype:?}");
+        }
+    }
+
+    #[test]
+    fn softmax_stands_large_logits() {
+        let logits = Tensor::new(&[[1000.0, 1000.0 - 2f64.ln(), -1000.0], [0.0, 0.0, 0.0]], &Device::Cpu).unwrap();
+        let weights = numbers(&softmax(&logits).unwrap());
+        let expected = [2.0 / 3.0, 1.0 / 3.0, 0.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0];
+        assert!(weights.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{weights:?}");
+    }
+
+    #[test]
+    fn rows_are_normalised_and_constant_ones_vanish() {
+        let x = Tensor::new(&[[1.0, 3.0], [0.0, 0.0], [7.0, 7.0]], &Device::Cpu).unwrap();
+        let unit = 1.0 / (1.0 + 1e-5f64).sqrt();
+        let found = numbers(&normalised(&x).unwrap());
+        let expected = [-unit, unit, 0.0, 0.0, 0.0, 0.0];
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15), "{found:?}");
+    }
+}

@@ -111,13 +111,23 @@ fn pack(out: &mut [f32], view: Matrix<'_>, height: usize, place: impl Fn(usize) 
             let cols = (view.cols - chunk).min(LINE);
             let mut square = [_mm512_setzero_si512(); LINE];
             for lane in 0..LINE {
-                let row = (line * height + lane).min(view.rows - 1);
-                square[lane] = _mm512_castps_si512(load(&view.row(row)[chunk..][..cols]));
+                let row = &view.row((line * height + lane).min(view.rows - 1))[chunk..];
+                // Of a known length, so that no mask is needed.
+                let numbers = row.first_chunk::<LINE>().map_or_else(|| load(row), |whole| load(whole));
+                square[lane] = _mm512_castps_si512(numbers);
             }
             let square = transpose::<8>(transpose::<4>(transpose::<2>(transpose::<1>(square))));
-            for k in 0..cols {
-                let at = offset + (chunk + k) * step;
-                store(&mut out[at..][..height], _mm512_castsi512_ps(square[k]));
+            let out = &mut out[offset + chunk * step..];
+            if let (LINE, LINE) = (height, cols) {
+                for k in 0..LINE {
+                    if let Some(whole) = out[k * step..].first_chunk_mut::<LINE>() {
+                        store(whole, _mm512_castsi512_ps(square[k]));
+                    }
+                }
+            } else {
+                for k in 0..cols {
+                    store(&mut out[k * step..][..height], _mm512_castsi512_ps(square[k]));
+                }
             }
         }
     }

@@ -17,7 +17,7 @@ pub(crate) fn gated_silu(x: &[f32], width: usize, y: &mut [f32]) {
                 let (value, gate, mut y) = (Strip::new(simd, value), Strip::new(simd, gate), StripMut::new(simd, y));
                 for k in 0..value.len() {
                     let g = gate.at(k);
-                    y.set(k, value.at(k) * g * g.sigmoid());
+                    y.set(k, value.at(k) * (g * g.sigmoid()));
                 }
             }
         }

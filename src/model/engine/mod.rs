@@ -18,7 +18,7 @@ mod pool;
 mod simd;
 mod softmax;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod thin;
 
 pub(crate) use activation::{add_bias, add_bias_silu, add_column_sums, silu_back};

@@ -15,19 +15,33 @@ pub(crate) struct LayerNorm<T> {
     pub(crate) bias: T,
 }
 
+/// A sum over the vectors of a row, to which `add` adds the k-th vector's part: four sums in turn, so that none waits for
+/// the one before.
+#[inline(always)]
+fn interleaved<S: Simd>(simd: S, len: usize, mut add: impl FnMut(usize, Lanes<S>) -> Lanes<S>) -> Lanes<S> {
+    const SUMS: usize = 4;
+    let mut sums = [Lanes::splat(simd, 0.0); SUMS];
+    let whole = len / SUMS * SUMS;
+    for k in (0..whole).step_by(SUMS) {
+        for part in 0..SUMS {
+            sums[part] = add(k + part, sums[part]);
+        }
+    }
+    for k in whole..len {
+        sums[0] = add(k, sums[0]);
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
+}
+
 /// x ← x̂ = (x − mean) / √(variance + 1e-5) for a row of any length; 1/√(variance + 1e-5).
 #[inline(always)]
 pub(crate) fn normalise<S: Simd>(simd: S, x: &mut StripMut<'_, S>, width: usize) -> f32 {
-    let mut total = Lanes::splat(simd, 0.0);
-    for k in 0..x.len() {
-        total = total + x.at(k);
-    }
+    let total = interleaved(simd, x.len(), |k, total| total + x.at(k));
     let mean = Lanes::splat(simd, total.sum() / width as f32);
-    let mut squares = Lanes::splat(simd, 0.0);
-    for k in 0..x.len() {
+    let squares = interleaved(simd, x.len(), |k, squares| {
         let centred = x.put(k, x.at(k) - mean);
-        squares = centred.times_plus(centred, squares);
-    }
+        centred.times_plus(centred, squares)
+    });
     let scale = 1.0 / (squares.sum() / width as f32 + EPSILON).sqrt();
     let factor = Lanes::splat(simd, scale);
     for k in 0..x.len() {
@@ -261,6 +275,33 @@ mod tests {
     /// ⟨g, y⟩ for the y of [`exact`].
     fn value(x: &[f64], width: usize, parameters: [&[f64]; 3], g: &[f64]) -> f64 {
         exact(x, width, parameters)[0].iter().zip(g).map(|(y, g)| y * g).sum()
+    }
+
+    #[test]
+    fn rows_of_any_width_equal_the_definition() {
+        for width in [1, 7, 16, 57, 70, 138] {
+            let (x, g) = (numbers(3 * width, 1), numbers(3 * width, 2));
+            let (mut normal, mut scale) = (x.clone(), vec![f32::NAN; 3]);
+            normalise_rows(&mut normal, width, &mut scale);
+            let mut d = g.clone();
+            normalise_rows_back(&mut d, &normal, &scale, width);
+            let (ones, zeros) = (vec![1.0; width], vec![0.0; width]);
+            let [x, g] = [&x, &g].map(|v| wide(v));
+            let [_, exact_normal, exact_scale] = exact(&x, width, [&zeros, &ones, &zeros]);
+            let exact_d: Vec<f64> = (0..x.len())
+                .map(|at| {
+                    let row = at / width * width..(at / width + 1) * width;
+                    let mean = |of: &dyn Fn(usize) -> f64| row.clone().map(of).sum::<f64>() / width as f64;
+                    let correlation = mean(&|k| g[k] * exact_normal[k]);
+                    exact_scale[at / width] * (g[at] - mean(&|k| g[k]) - exact_normal[at] * correlation)
+                })
+                .collect();
+            let largest = exact_d.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+            let worst = d.iter().zip(&exact_d).fold(0.0, |a: f64, (d, e)| a.max((f64::from(*d) - e).abs()));
+            assert!(worst < 1e-5 * largest.max(1.0), "∂x, width {width}: {worst:e} of {largest:e}");
+            assert!(width == 1 || largest_error(&normal, &exact_normal) < 1e-5, "x̂, width {width}");
+            assert!(largest_error(&scale, &exact_scale) < 1e-5, "scale, width {width}");
+        }
     }
 
     #[test]

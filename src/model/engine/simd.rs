@@ -95,6 +95,12 @@ impl<S: Simd> Lanes<S> {
         self.with(self.simd.div_f32s(one.numbers, denominator.numbers))
     }
 
+    /// [`Lanes::sigmoid`], but NaN where x is not finite, which the limits of the exponential hide.
+    #[inline(always)]
+    pub(crate) fn opening(self) -> Self {
+        self.times_plus(Self::splat(self.simd, 0.0), self.sigmoid())
+    }
+
     /// eˣ for x cut to ±87, as precise as [`Lanes::sigmoid`]: 2ⁿ 2ᶠ with x log₂e = n + f, |f| ≤ 1/2, and for 2ᶠ the
     /// polynomial of degree 5 with the smallest relative error, 7.5e-8.
     #[inline(always)]
@@ -259,6 +265,30 @@ mod tests {
         dispatch(Apply(&mut values, false));
         for row in values.as_chunks::<4>().0 {
             assert!(row[0] >= 0.0 && row[0] < 1e-37 && row[1] == row[0] && row[2] == 1.0 && row[3] == 1.0, "{row:?}");
+        }
+    }
+
+    struct Open<'a>(&'a mut [f32]);
+
+    impl WithSimd for Open<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let mut row = StripMut::new(simd, self.0);
+            (0..row.len()).for_each(|k| row.set(k, row.at(k).opening()));
+        }
+    }
+
+    #[test]
+    fn an_opening_shows_what_is_not_finite() {
+        let mut values = [0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -90.0, 90.0].repeat(3);
+        dispatch(Open(&mut values));
+        for row in values.chunks_exact(6) {
+            assert!(
+                row[0] == 0.5 && row[1..4].iter().all(|x| x.is_nan()) && row[4] < 1e-37 && row[5] == 1.0,
+                "{row:?}"
+            );
         }
     }
 

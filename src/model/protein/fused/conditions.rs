@@ -167,7 +167,7 @@ impl TransitionTape {
 }
 
 /// The gradients at a norm's parameters, as zeros.
-pub(super) fn zeroed<'a>(norm: LayerNorm<&'a mut [f32]>) -> LayerNorm<&'a mut [f32]> {
+pub(super) fn zeroed(norm: LayerNorm<&mut [f32]>) -> LayerNorm<&mut [f32]> {
     norm.weight.fill(0.0);
     norm.bias.fill(0.0);
     norm
@@ -185,7 +185,7 @@ fn sigmoid_rows(rows: &mut [f32], width: usize, bias: &[f32]) {
             for row in self.0.chunks_exact_mut(self.1) {
                 let mut row = StripMut::new(simd, &mut row[..self.2.len()]);
                 for k in 0..bias.len() {
-                    row.set(k, (row.at(k) + bias.at(k)).sigmoid());
+                    row.set(k, (row.at(k) + bias.at(k)).opening());
                 }
             }
         }

@@ -29,5 +29,7 @@ mod queries;
 mod site;
 mod stem;
 mod tape;
+#[cfg(test)]
+mod tests;
 
 pub use network::{FusedProteinDenoiser, FusedProteinNetwork, FusedProteinRecording};

@@ -40,7 +40,7 @@ pub(super) fn split(rows: &mut [f32], bias: &[f32], [query_scale, key_scale]: [&
                 self.key_scale[token] = normalise(simd, &mut StripMut::new(simd, key), width);
                 let mut gate = StripMut::new(simd, &mut row[width..]);
                 for k in 0..gate.len() {
-                    gate.set(k, gate.at(k).sigmoid());
+                    gate.set(k, gate.at(k).opening());
                 }
             }
         }
