@@ -82,10 +82,6 @@ pub enum Method {
 }
 
 impl Method {
-    /// All of them.
-    pub const ALL: [Method; 5] =
-        [Method::Diffraction, Method::Microscopy, Method::Resonance, Method::Model, Method::Unknown];
-
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {

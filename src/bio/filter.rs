@@ -3,8 +3,6 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use serde::Serialize;
-
 use super::chain::{Chain, Entry, Method};
 
 /// What a chain must be like.
@@ -38,7 +36,7 @@ impl Default for Filters {
 }
 
 /// Why a chain is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rejection {
     /// It has fewer residues.
     TooShort(usize),
@@ -47,7 +45,6 @@ pub enum Rejection {
     /// The resolution is worse, or not stated.
     Resolution(Option<f64>),
     /// It was found by another method.
-    #[serde(skip)]
     Method(Method),
     /// The mean of pLDDT is lower, or not known.
     Plddt(f64),

@@ -110,3 +110,42 @@ impl ChainRecord {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::{NewChain, Row};
+    use super::*;
+
+    fn chain() -> NewChain {
+        NewChain {
+            key: "chain".into(),
+            sequence: "AG".into(),
+            numbers: vec![1, 2],
+            positions: vec![0.0; 6],
+            b_factors: vec![0.0; 2],
+            folds: Vec::new(),
+            cluster: String::new(),
+        }
+    }
+
+    fn read(chain: NewChain) -> Result<ChainRecord> {
+        ChainRecord::new(NewChain::record_batch(&[chain]).unwrap(), 0, "there".into())
+    }
+
+    #[test]
+    fn columns_that_do_not_agree_are_refused() {
+        assert_eq!(read(chain()).unwrap().num_residues(), 2);
+        for bad in [
+            NewChain { sequence: "A".into(), ..chain() },
+            NewChain { positions: vec![0.0; 5], ..chain() },
+            NewChain { b_factors: vec![0.0; 3], ..chain() },
+            NewChain { sequence: String::new(), numbers: vec![], positions: vec![], b_factors: vec![], ..chain() },
+        ] {
+            let message = read(bad).unwrap_err().to_string();
+            assert!(message.starts_with("there: ") && message.contains("residue numbers"), "{message}");
+        }
+        let far = NewChain { positions: vec![0.0, 0.0, 0.0, 0.0, f32::NAN, 0.0], ..chain() };
+        let message = read(far).unwrap().points(1..2).unwrap_err().to_string();
+        assert!(message.contains("residue 1 is at NaN"), "{message}");
+    }
+}

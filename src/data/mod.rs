@@ -32,7 +32,7 @@ pub use inspect::{ChainCounts, Inspection, SplitCounts, inspect};
 pub use loader::{Loader, StepBatches, TrainingStream, ValidationBatches};
 pub use manifest::{Manifest, ShardEntry};
 pub use order::Order;
-pub use plan::{Planner, Position, Sample, Selection, StepPlan, cost, num_edges};
+pub use plan::{Planner, Position, Sample, Selection, StepPlan, num_edges};
 pub use protein::{PreparedProteins, ProteinInputs, ProteinOptions, prepare_proteins};
 pub use record::MoleculeRecord;
 pub use rows::{NewChain, NewMolecule, Row};

@@ -60,7 +60,7 @@ pub fn num_edges(n: usize) -> u64 {
 /// What a sample of `n` points of this kind is taken to cost when micro-shards are balanced: for molecules the edges;
 /// for chains pairs, with which attention and pair features grow, and besides a part for each residue, which in short
 /// chains outweighs them.
-pub fn cost(kind: Kind, n: usize) -> u64 {
+fn cost(kind: Kind, n: usize) -> u64 {
     match kind {
         Kind::Molecules => num_edges(n).max(1),
         Kind::Chains => n as u64 * (n as u64 + COST_OF_RESIDUE),
