@@ -3,12 +3,13 @@
 
     bench/compare.sh                      three rounds, about five minutes each on two cores
     bench/compare.sh --quick              one short round: do all programs run?
-    bench/compare.sh --only train,bf16    only what has all of these words: train, sample, drugs-o3, drugs-so3, f32,
-                                          bf16, pytorch, qsd, plain
+    bench/compare.sh --only train,bf16    only what has all of these words: train, sample, drugs-o3, drugs-so3, protein,
+                                          f32, bf16, pytorch, qsd, plain
     bench/compare.sh --table FILE         the tables of an earlier run's compare.jsonl
 
 Every round runs all configurations in turn, PyTorch and qsd alternating, so that a change of the machine's mood
-meets both; the tables give medians over rounds. PyTorch trains batches of 8 molecules per rank, qsd 8 in all.
+meets both; the tables give medians over rounds. PyTorch trains batches of 8 molecules per rank, qsd 8 in all; of
+proteins (made-up chains of 128 residues) PyTorch 4 chains per rank, qsd 4 in all.
 """
 
 import argparse
@@ -34,7 +35,8 @@ class Entry:
 
     def words(self) -> set[str]:
         """What `--only` can ask for."""
-        return {self.task, self.recipe, self.dtype, *self.label.replace(",", "").replace("-train", "").lower().split()}
+        label = self.label.replace(",", "").replace("-train", "").lower().split()
+        return {self.task, self.recipe, self.recipe.split("-")[0], self.dtype, *label}
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,61 @@ def entries(extent: Extent, inputs: Path, cores: int, ranks: int) -> list[Entry]
         engine("sample", "drugs-o3", "bf16", "fused", cores),
         engine("sample", "drugs-o3", "f32", "fused", 1),
     ]
+    return chosen + proteins(extent, inputs.parent, cores, ranks)
+
+
+def proteins(extent: Extent, folder: Path, cores: int, ranks: int) -> list[Entry]:
+    """The rows of proteins: training, and sampling of two chains and of eight."""
+
+    def torch(task: str, dtype: str, mode: str, threads: int, ranks: int, memory: str, chains: int) -> Entry:
+        words = ["protein", task, dtype, mode, memory, f"threads{threads}", f"ranks{ranks}", f"in-all{chains}"]
+        options = ["--passes", 1, "--seconds", extent.seconds]
+        place = f"{ranks} ranks" if ranks > 1 else f"{threads} threads"
+        label = f"PyTorch {mode}, {place}" + (", freed memory kept" if memory == "kept" else "")
+        return Entry(task, named(task, chains), dtype, label, partial(harness.pytorch, ",".join(words), options))
+
+    def named(task: str, chains: int) -> str:
+        return "protein-60m" if task == "train" else f"protein-60m-{chains}-chains"
+
+    def train(dtype: str, ranks: int) -> Entry:
+        def run() -> dict:
+            data = harness.chains(folder, 64, 128)
+            # Enough for both kinds of steps, with an estimate fed back and without.
+            return harness.train("protein-60m", dtype, 4, max(10, extent.steps // 2), ranks, 0, data)
+
+        place = f"{ranks} ranks" if ranks > 1 else f"{cores} threads"
+        return Entry("train", named("train", 4), dtype, f"qsd-train, {place}", run)
+
+    def engine(task: str, dtype: str, name: str, chains: int) -> Entry:
+        threads = min(cores, chains)
+        options = {"engine": name, "precision": dtype, "threads": threads, "batch": chains // threads, "length": 128}
+        options |= {"predict": True} if task == "sample" else {}
+        words = "qsd" if name == "fused" else "qsd plain"
+        run = partial(harness.protein, seconds=extent.seconds, **options)
+        return Entry(task, named(task, chains), dtype, f"{words} engine, {threads} threads", run)
+
+    chosen = [
+        torch("train", "f32", "eager", cores, 1, "default", 4),
+        train("f32", 1),
+        torch("train", "f32", "eager", 1, 2, "default", 8),
+        *([train("f32", 2)] if ranks > 1 else []),
+        torch("train", "f32", "compile", cores, 1, "kept", 4),
+        engine("train", "f32", "fused", 4),
+        torch("train", "f32", "compile", 1, 2, "kept", 8),
+        engine("train", "f32", "plain", 4),
+        torch("train", "bf16", "compile", cores, 1, "kept", 4),
+        train("bf16", 1),
+        torch("train", "bf16", "compile", 1, 2, "kept", 8),
+        *([train("bf16", 2)] if ranks > 1 else []),
+    ]
+    for chains in [2, 8]:
+        chosen += [
+            torch("sample", "f32", "eager", cores, 1, "default", chains),
+            engine("sample", "f32", "fused", chains),
+            torch("sample", "f32", "compile", 1, 2, "kept", chains),
+            torch("sample", "bf16", "compile", 1, 2, "kept", chains),
+            engine("sample", "bf16", "fused", chains),
+        ]
     return chosen
 
 
@@ -124,9 +181,9 @@ def medians(records: list[dict], key: str) -> dict[tuple[str, str, str, str], li
     return values
 
 
-def speed_table(records: list[dict]) -> str:
-    """Molecules a second, and the ratios to PyTorch's best of the same task and recipe."""
-    speeds = medians(records, "molecules_per_second")
+def speed_table(records: list[dict], key: str, unit: str) -> str:
+    """What is done a second, and the ratios to PyTorch's best of the same task and recipe."""
+    speeds = medians(records, key)
     middle = {name: statistics.median(values) for name, values in speeds.items()}
 
     def best(task: str, recipe: str, dtype: str | None) -> float | None:
@@ -145,8 +202,20 @@ def speed_table(records: list[dict]) -> str:
         cells = ["" if ratio is None else f"{middle[name] / ratio:.1f}" for ratio in ratios]
         spread = f"{min(values):.3g} … {max(values):.3g}"
         rows.append([f"{task} {recipe} {dtype}", label, f"{middle[name]:.3g}", spread, *cells])
-    head = ["", "program", "molecules/s", "lowest … highest", "× PyTorch's best, same type", "× PyTorch's best"]
+    head = ["", "program", unit, "lowest … highest", "× PyTorch's best, same type", "× PyTorch's best"]
     return harness.table(head, rows)
+
+
+def protein_table(records: list[dict]) -> str:
+    """Seconds a step and memory: a training step's, or an evaluation's with what surrounds it."""
+    seconds = medians(records, "seconds_per_step")
+    columns = {key: medians(records, key) for key in ["batch_in_all", "per_molecule_mb", "peak_mb"]}
+    rows = [
+        [" ".join(name[:3]), name[3], f"{statistics.median(seconds[name]):.3f}"]
+        + [f"{statistics.median(values[name]):.0f}" if name in values else "" for values in columns.values()]
+        for name in seconds
+    ]
+    return harness.table(["", "program", "s a step", "of so many chains", "MB a chain", "peak MB"], rows)
 
 
 def cost_table(records: list[dict]) -> str:
@@ -190,6 +259,8 @@ def share_table(records: list[dict]) -> str:
 def step_table(records: list[dict]) -> str:
     """Where a training step's time goes, seconds."""
     runs = [record for record in records if record.get("program") == "qsd-train"]
+    if not runs:
+        return ""
     phases = sorted({key for record in runs for key in record if key.startswith("time/")})
     columns = {phase: medians(runs, phase) for phase in phases}
     names = medians(runs, "molecules_per_second")
@@ -211,7 +282,14 @@ def tables(records: list[dict]) -> str:
     copies = [r["copied_gb_per_second"] for r in measured if "copied_gb_per_second" in r]
     if peaks:
         parts.append(f"One core: {max(peaks):.0f} GFLOP/s in f32, copies {max(copies):.0f} GB/s (read and written).")
-    parts += [speed_table(measured), cost_table(measured), share_table(measured), step_table(measured)]
+    chains = [r for r in measured if r.get("recipe", "").startswith("protein")]
+    molecules = [r for r in measured if r not in chains]
+    if any("label" in r for r in molecules):
+        parts += [speed_table(molecules, "molecules_per_second", "molecules/s"), cost_table(molecules)]
+        parts += [share_table(molecules)]
+    if chains:
+        parts += [speed_table(chains, "atoms_per_second", "residues/s"), protein_table(chains)]
+    parts += [step_table(measured)]
     parts += [f"Failed: {r['label']}: {r['error']}" for r in records if "error" in r]
     return "\n\n".join(part for part in parts if part)
 
@@ -257,7 +335,8 @@ def main() -> int:
             name = {"round": turn, **{key: getattr(entry, key) for key in ["label", "task", "recipe", "dtype"]}}
             try:
                 record = {**entry.run(), **name}
-                shown = f"{record['molecules_per_second']:.3g} molecules/s"
+                protein = entry.recipe.startswith("protein")
+                shown = f"{record['molecules_per_second']:.3g} {'chains' if protein else 'molecules'}/s"
             except harness.Failed as error:
                 record = {**name, "error": str(error)}
                 shown = f"FAILED: {error}"

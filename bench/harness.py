@@ -4,8 +4,10 @@ Standard library only. Every function that runs something returns one flat recor
 """
 
 import json
+import math
 import os
 import platform
+import random
 import shutil
 import statistics
 import subprocess
@@ -18,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release"
 VENV_PYTHON = ROOT / "bench/.venv/bin/python"
 SAMPLE = "data/sample/drugs"
+SAMPLER_STEPS = 400
+"""Of a sample of a protein."""
 
 MPI = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
@@ -51,17 +55,60 @@ def engine(**options: object) -> dict:
     return json.loads(output(words))
 
 
-def train(recipe: str, dtype: str, batch: int, steps: int, ranks: int = 1, threads: int = 0) -> dict:
-    """`qsd-train` itself on the sample, `batch` molecules a step in two micro-shards (one at one molecule).
+def protein(**options: object) -> dict:
+    """One run of the example `protein`, with the keys that other programs' records have. `predict=True`: sampling."""
+    words: list[object] = [BIN / "examples/protein"]
+    for name, value in options.items():
+        words += [f"--{name}"] if value is True else [f"--{name}", value]
+    record = json.loads(output(words))
+    chains = record["threads"] * record["batch"]
+    steps = SAMPLER_STEPS if record["task"] == "predict" else 1
+    return {
+        **record,
+        "batch_in_all": chains,
+        "molecules_per_second": record["residues_per_second"] / record["length"] / steps,
+        "atoms_per_second": record["residues_per_second"],
+        "per_molecule_mb": (record["peak_mb"] - record["held_mb"]) / chains,
+    }
 
-    Medians over the steps after the first fifth. `threads` 0: all cores there are for a process.
+
+def chains(folder: Path, count: int, length: int) -> Path:
+    """A data set of made-up chains, each a walk of 3.8 Å steps that is drawn back to its beginning; its folder."""
+    data_set, files = folder / "chains", folder / "pdb"
+    if (data_set / "manifest.json").exists():
+        return data_set
+    files.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(0)
+    for number in range(count):
+        lines, place = [], [0.0, 0.0, 0.0]
+        for residue in range(1, length + 1):
+            direction = [rng.gauss(0.0, 1.0) for _ in place]
+            norm = math.hypot(*direction)
+            place = [0.93 * p + 3.8 * d / norm for p, d in zip(place, direction)]
+            x, y, z = place
+            atom = f"ATOM  {residue:5d}  CA  ALA A{residue:4d}    {x:8.3f}{y:8.3f}{z:8.3f}"
+            lines.append(f"{atom}  1.00  0.00           C")
+        (files / f"chain-{number:03d}.pdb").write_text("\n".join([*lines, "TER", "END", ""]))
+    output([BIN / "qsd-data", "protein", "--out", data_set, files])
+    return data_set
+
+
+def train(
+    recipe: str, dtype: str, batch: int, steps: int, ranks: int = 1, threads: int = 0, data: Path | str = SAMPLE
+) -> dict:
+    """`qsd-train` itself on a data set, `batch` molecules or chains a step in two micro-shards (one at one of them).
+
+    Medians over the steps after the first fifth; of proteins, some of whose steps predict twice, the rate over all of
+    them. `threads` 0: all cores there are for a process.
     """
+    protein = recipe.startswith("protein")
     with tempfile.TemporaryDirectory(prefix="qsd-bench-") as folder:
         run = Path(folder) / "run"
         command: list[object] = []
         if ranks > 1:
             command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", ranks]
-        command += [BIN / "qsd-train", f"configs/geom-{recipe}.yaml", f"data.path={SAMPLE}", f"run.dir={run}"]
+        command += [BIN / "qsd-train", f"configs/{'' if protein else 'geom-'}{recipe}.yaml"]
+        command += [f"data.path={data}", f"run.dir={run}"]
         command += [f"train.global_batch={batch}", f"train.micro_shards={min(2, batch)}", f"train.steps={steps}"]
         command += ["log.every=1", "validation.every=0", f"checkpoint.every={steps + 1}"]
         command += [f"compute.precision={dtype}", f"run.threads={threads}"]
@@ -75,16 +122,20 @@ def train(recipe: str, dtype: str, batch: int, steps: int, ranks: int = 1, threa
     phases = sorted({key for line in lines for key in line if key.startswith("time/")})
     molecules = [line["speed/molecules_per_second"] for line in lines]
     atoms = [line["speed/atoms_per_second"] / rate for line, rate in zip(lines, molecules)]
+    rate = statistics.harmonic_mean(molecules) if protein else statistics.median(molecules)
     return {
         "program": "qsd-train",
         "task": "train",
         "recipe": recipe,
         "dtype": dtype,
         "batch": batch,
+        "batch_in_all": batch,
         "ranks": ranks,
         "threads": threads,
         "steps": len(lines),
-        "molecules_per_second": statistics.median(molecules),
+        "molecules_per_second": rate,
+        "atoms_per_second": rate * statistics.mean(atoms),
+        "seconds_per_step": batch / rate,
         "lowest": min(molecules),
         "highest": max(molecules),
         "atoms": statistics.mean(atoms),
@@ -139,7 +190,7 @@ def machine() -> dict:
 
 def build() -> None:
     """Builds the programs and the example, and shows cargo's progress."""
-    command = ["cargo", "build", "--release", "--locked", "--bins", "--example", "engine"]
+    command = ["cargo", "build", "--release", "--locked", "--bins", "--example", "engine", "--example", "protein"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
         sys.exit("the build failed")
 

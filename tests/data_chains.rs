@@ -10,7 +10,7 @@ use qsd::Error;
 use qsd::bio::FoldClasses;
 use qsd::data::{
     Batch, BatchBy, DataConfig, Dataset, DatasetWriter, Epoch, Kind, Loader, LongChains, NewChain, Position,
-    Provenance, StepPlan, TrainingStream, ValidationBatches,
+    Provenance, StepPlan, TrainingStream, ValidationBatches, inspect,
 };
 use support::write_manifest;
 
@@ -176,7 +176,7 @@ fn an_epoch_shows_one_member_of_each_cluster() {
         }
     }
     // 100 times each of 8 is expected, with a standard deviation of 9.
-    for counts in shown.values().filter(|counts| counts.len() > 1) {
+    for (_, counts) in shown.iter().filter(|(name, _)| name.starts_with("cluster")) {
         assert!(counts.len() == 8 && counts.values().all(|&n| (60..150).contains(&n)), "{counts:?}");
     }
     let config = DataConfig { epoch: Epoch::Samples, ..DataConfig::default() };
@@ -307,6 +307,28 @@ fn the_loader_delivers_what_direct_construction_gives_on_any_number_of_ranks() {
             }
         }
     }
+}
+
+#[test]
+fn inspection_counts_chains_and_finds_a_cluster_on_two_sides() {
+    let (dir, _) = open();
+    let shown = inspect(&dir.path().join("set")).unwrap().to_string();
+    let train: usize = (0..100).map(|i| chain(i).numbers.len()).sum();
+    let words: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    let line = words.iter().find(|line| line.first() == Some(&"train")).unwrap();
+    assert_eq!(line[1..3], ["100", &train.to_string()], "{shown}");
+    // The clusters of the 20 chains of `val` are two others.
+    for expected in ["120 breaks; 90 of 120 chains", "96 chains in 12 clusters"] {
+        assert!(shown.contains(expected), "{shown}");
+    }
+    let mut writer = DatasetWriter::create(&dir.path().join("both"), "both").unwrap();
+    writer.push("train", chain(0)).unwrap();
+    writer.push("val", chain(1)).unwrap();
+    let provenance =
+        Provenance { fold_classes: None, dropped: Default::default(), source: 0.into(), created: 0.into() };
+    writer.finish(provenance).unwrap();
+    let message = inspect(&dir.path().join("both")).unwrap_err().to_string();
+    assert!(message.contains("cluster \"cluster 0\" is in the splits train and val"), "{message}");
 }
 
 #[test]

@@ -262,8 +262,8 @@ fn damaged_manifests_are_refused() {
     let faults = [
         (r#""schema_version":1"#, r#""schema_version":2"#, "schema version 2"),
         (r#""rows_per_batch":64"#, r#""rows_per_batch":0"#, "rows_per_batch"),
-        (r#""molecules":65"#, r#""molecules":66"#, "1 rows in place of 2"),
-        (r#""molecules":65"#, r#""molecules":1152921504606846976"#, "molecules in"),
+        (r#""samples":65"#, r#""samples":66"#, "1 rows in place of 2"),
+        (r#""samples":65"#, r#""samples":1152921504606846976"#, "samples in"),
         (r#""file":"test"#, r#""file":"../test"#, "shard name"),
         (r#""units""#, r#""unit""#, "unknown field"),
         (r#""sp3d2""#, r#""sp3d3""#, "feature 5"),

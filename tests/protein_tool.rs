@@ -175,7 +175,8 @@ fn labels_clusters_and_splits() {
     let ted =
         "AF-P1-F1-model_v4_TED01\tm\thigh\t1-40\t40\t1\t90\t1\t1\t0\t1\t0\tp\t3.40.640\tT\tfoldseek\t1\t1\t-\ts\tl\n";
     put("ted.tsv", ted.as_bytes());
-    let options = ["--clusters", "x_cluster.tsv", "--labels", "cath-b.gz", "ted.tsv", "--fractions", "0.6,0.2,0.2"];
+    let options =
+        ["--clusters", "x_cluster.tsv", "--labels", "cath-b.gz", "--labels", "ted.tsv", "--fractions", "0.6,0.2,0.2"];
     let shown = succeed(&[&["--out", "out"], &options[..], &["--seed", "3", "in"]].concat(), dir.path());
     assert!(shown.contains("3 of 61 chains have a fold label"), "{shown}");
     assert!(shown.contains("60 chains in 20 clusters, the others by themselves"), "{shown}");
@@ -204,7 +205,7 @@ fn labels_clusters_and_splits() {
     let manifest = dataset.manifest();
     assert_eq!(manifest.source["clusters"]["name"], "x_cluster.tsv");
     assert_eq!(manifest.source["files"]["number"], 61);
-    let message = fail(&["--out", "no", "--labels", "x_cluster.tsv", "--", "in"], dir.path(), 3);
+    let message = fail(&["--out", "no", "--labels", "x_cluster.tsv", "in"], dir.path(), 3);
     assert!(message.contains("x_cluster.tsv: line 1: none of the tables known"), "{message}");
 }
 

@@ -89,9 +89,10 @@ fn chains_train_alike_on_any_number_of_processes_and_after_a_stop() {
 fn both_engines_and_networks_learn_chains() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let falls = |name: &str, overrides: &[&str]| {
-        let options = [&["train.steps=120", "validation.every=20", "log.every=20"], overrides].concat();
-        train(0, &path(name), &options).success();
+    let falls = |name: &str, recipe: &str, overrides: &[&str]| {
+        let dir = format!("run.dir={}", path(name).display());
+        let options = [recipe, &dir, "train.steps=120", "validation.every=20", "log.every=20"];
+        run(0, TRAIN, &[&options, overrides].concat()).success();
         let text = fs::read_to_string(path(name).join("metrics.jsonl")).unwrap();
         let records = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let losses: Vec<f64> = records.filter_map(|record| record["val/loss"].as_f64()).collect();
@@ -99,16 +100,11 @@ fn both_engines_and_networks_learn_chains() {
         assert!(losses[5] < 0.8 * losses[0], "{name}: {losses:?}");
         losses
     };
-    let (fused, plain) = (falls("fused", &["compute.engine=fused"]), falls("plain", &["compute.engine=plain"]));
+    let [fused, plain] = ["fused", "plain"].map(|engine| falls(engine, TINY, &[&format!("compute.engine={engine}")]));
     for (a, b) in fused.iter().zip(&plain) {
         assert!((a / b - 1.0).abs() < 1e-2, "{fused:?} {plain:?}");
     }
-    let et = [
-        "model={kind: et, hidden: 32, layers: 2, heads: 2, rbf: 16, cutoff: 225.0, graph: nearest, so3: true}",
-        "diffusion.self_conditioning=0",
-        "diffusion.rotate=false",
-    ];
-    falls("et", &et);
+    falls("et", "tests/fixtures/train/protein-et.yaml", &[]);
     sample(0, &path("et"), &path("backbones"), &["--length", "40", "--num", "1"]).success();
 }
 

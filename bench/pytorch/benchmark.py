@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""ET-Flow's network in PyTorch on CPU: molecules/s, CPU time and memory, one process per configuration.
+"""ET-Flow's and Proteina's networks in PyTorch on CPU: speed, CPU time and memory, one process per configuration.
 
     benchmark.py                              every configuration below, a table at the end
     benchmark.py --quick                      fewer molecules and passes
     benchmark.py --only train,drugs-o3,f32    configurations that have all of these words
+    benchmark.py --only protein               those of proteins
     benchmark.py --table FILE                 the table of an earlier --out FILE
 
-Each line of --out is one configuration as JSON, with every number and the versions. A training step is graph,
-forward, loss, backward, clipping and AdamW; a sample is 50 Euler steps. Wall time is the sum of the medians of
-the batches over passes through the same molecules. Threads and batch are per rank; rates are of all ranks.
+Each line of --out is one configuration as JSON, with every number and the versions. A training step is graph or
+pairs, forward, loss, backward, clipping, optimizer and (proteins) average of weights; a sample is 50 Euler steps, of
+proteins 400. Wall time is the sum of the medians of the batches over passes through the same molecules or chains.
+Threads and batch are per rank; rates are of all ranks.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from measure import Settings
+from settings import Settings
 
 HERE = Path(__file__).resolve().parent
 
@@ -37,6 +39,8 @@ COLUMNS = {
     "threads": "threads",
     "batch": "batch",
     "molecules_per_second": "molecules/s",
+    "atoms_per_second": "atoms/s",
+    "seconds_per_step": "s a step",
     "cpu_seconds_per_molecule": "CPU s/molecule",
     "system_seconds_per_molecule": "of it system",
     "per_molecule_mb": "MB/molecule",
@@ -47,6 +51,7 @@ COLUMNS = {
 
 DIGITS = {
     "molecules_per_second": 3,
+    "seconds_per_step": 3,
     "cpu_seconds_per_molecule": 3,
     "system_seconds_per_molecule": 3,
     "warm_up_seconds": 0,
@@ -66,13 +71,31 @@ def configurations(base: Settings) -> list[Settings]:
         chosen.append(replace(here, threads=1, ranks=2, mode="compile", dtype="bf16"))
         for mode, dtype in itertools.product(["eager", "compile"], ["f32", "bf16"]):
             chosen.append(replace(here, threads=1, ranks=2, mode=mode, dtype=dtype, memory="kept"))
+    return chosen + proteins(replace(base, recipe="protein-60m", loss="published", data="random chains"))
+
+
+def proteins(base: Settings) -> list[Settings]:
+    """Training on 4 chains of 128 residues a rank, in pairs of batches; sampling 2 chains, and 8, on all ranks."""
+    chosen = []
+    layouts = [(2, 1), (1, 2)]
+    for threads, ranks in layouts:
+        train = replace(base, threads=threads, ranks=ranks, batch=4, molecules=8 * ranks)
+        chosen.append(train)
+        for mode, dtype in itertools.product(["eager", "compile"], ["f32", "bf16"]):
+            chosen.append(replace(train, mode=mode, dtype=dtype, memory="kept"))
+    steps = replace(base, task="sample", euler_steps=400, timed_steps=10)
+    for chains, (threads, ranks) in itertools.product([2, 8], layouts):
+        sample = replace(steps, threads=threads, ranks=ranks, molecules=chains, batch=chains // ranks)
+        chosen.append(sample)
+        chosen += [replace(sample, mode="compile", dtype=dtype, memory="kept") for dtype in ["f32", "bf16"]]
     return chosen
 
 
 def words(settings: Settings) -> set[str]:
     """What `--only` can ask for."""
     s = settings
-    return {s.task, s.recipe, s.mode, s.dtype, s.memory, f"threads{s.threads}", f"ranks{s.ranks}"}
+    placed = {s.mode, s.dtype, s.memory, f"threads{s.threads}", f"ranks{s.ranks}", f"in-all{s.batch * s.ranks}"}
+    return {s.task, s.recipe, s.recipe.split("-")[0], *placed}
 
 
 def run(settings: Settings, verbose: bool) -> dict:
@@ -111,10 +134,10 @@ def cell(key: str, value: object) -> str:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="16 molecules, one pass")
+    parser.add_argument("--quick", action="store_true", help="16 molecules (chains: as ever), one pass")
     parser.add_argument("--only", default="", help="words that a configuration must have, separated by commas")
-    parser.add_argument("--batch", type=int, default=8, help="molecules of a rank's batch")
-    parser.add_argument("--molecules", type=int, help="how many molecules a pass goes through (64; sampling: 16)")
+    parser.add_argument("--batch", type=int, default=8, help="molecules of a rank's batch; not of chains")
+    parser.add_argument("--molecules", type=int, help="molecules of a pass (64; sampling: 16); not of chains")
     parser.add_argument("--passes", type=int, default=3, help="at least so many passes")
     parser.add_argument("--seconds", type=float, default=20.0, help="and at least so long")
     parser.add_argument("--loss", choices=["l2", "mse", "projected_mse"], default="projected_mse")
@@ -139,11 +162,12 @@ def main() -> int:
     for settings in configurations(base):
         if not wanted <= words(settings):
             continue
-        # Fifty evaluations each: sampling goes through two batches.
-        molecules = 16 if options.quick or settings.task == "sample" else 64
-        settings = replace(settings, molecules=options.molecules or molecules)
-        if settings.task == "sample":
-            settings = replace(settings, passes=1, seconds=0.0)
+        if not settings.recipe.startswith("protein"):
+            # Fifty evaluations each: sampling goes through two batches.
+            molecules = 16 if options.quick or settings.task == "sample" else 64
+            settings = replace(settings, molecules=options.molecules or molecules)
+            if settings.task == "sample":
+                settings = replace(settings, passes=1, seconds=0.0)
         result = run(settings, options.verbose)
         results.append(result)
         line = json.dumps(result)

@@ -112,8 +112,8 @@ struct ProteinArgs {
     /// Largest share of modified residues and D-amino acids, which are left out of the chain.
     #[arg(long)]
     max_non_standard: Option<f64>,
-    /// Tables of fold labels.
-    #[arg(long, num_args = 1..)]
+    /// A table of fold labels; may be given several times.
+    #[arg(long)]
     labels: Vec<PathBuf>,
     /// Clusters, as mmseqs2 lists them: representative, tab, member. A cluster is never in two splits.
     #[arg(long)]

@@ -9,7 +9,9 @@ use super::residue::{Kind, is_selenomethionine, letter, other_kind};
 use crate::geometry::Point;
 
 /// No file has more residues, waters included.
-const MAX_RESIDUES_OF_FILE: usize = 4_000_000;
+const MAX_RESIDUES_OF_FILE: usize = 1_000_000;
+/// No residue has more alternate locations.
+const MAX_ALTERNATES: usize = 100;
 
 /// An atom of a file, by the words it has there.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +105,7 @@ impl Assembler {
             if self.is_copy(draft, residue, atom.alternate) {
                 (draft, residue) = self.begin_copy(&atom)?;
             }
-            self.drafts[draft].residues[residue].offer(ca, atom.alternate, letter);
+            self.drafts[draft].residues[residue].offer(ca, atom.alternate, letter)?;
         }
         let residue = &mut self.drafts[draft].residues[residue];
         residue.has_ca |= atom.name == b"CA" && atom.residue != b"CA";
@@ -202,7 +204,7 @@ impl Residue {
     }
 
     /// Keeps the better Cα: of the higher occupancy, then of the first label, then the one that came first.
-    fn offer(&mut self, ca: Ca, alternate: &[u8], letter: char) {
+    fn offer(&mut self, ca: Ca, alternate: &[u8], letter: char) -> Result<(), String> {
         let better = |best: &Best| match ca.occupancy.total_cmp(&best.ca.occupancy) {
             Ordering::Equal => alternate < &best.alternate[..],
             order => order.is_gt(),
@@ -212,6 +214,10 @@ impl Residue {
         }
         if !self.alternates.iter().any(|label| label == alternate) {
             self.alternates.push(alternate.to_vec());
+        }
+        match self.alternates.len() > MAX_ALTERNATES {
+            true => Err(format!("a residue with more than {MAX_ALTERNATES} alternate locations")),
+            false => Ok(()),
         }
     }
 
@@ -318,6 +324,21 @@ mod tests {
         let chains = assemble(&atoms.map(|atom| (atom, 1.0)));
         let found: Vec<_> = chains.iter().map(|chain| (&chain.id[..], &chain.sequence[..])).collect();
         assert_eq!(found, [("A", "SA"), ("B", "G")]);
+    }
+
+    #[test]
+    fn locations_without_end_are_refused() {
+        let mut assembler = Assembler::default();
+        let ca = Ca { position: [0.0; 3], occupancy: 1.0, b_factor: 0.0 };
+        let mut offer = |label: usize| {
+            let label = label.to_string();
+            let (name, residue, chain, number) = (&b"CA"[..], &b"ALA"[..], &b"A"[..], &b"1"[..]);
+            let atom =
+                Atom { hetero: false, name, alternate: label.as_bytes(), residue, chain, number, insertion: b"" };
+            assembler.push(atom, || Ok(ca))
+        };
+        (0..MAX_ALTERNATES).for_each(|label| offer(label).unwrap());
+        assert!(offer(MAX_ALTERNATES).unwrap_err().contains("more than 100 alternate locations"));
     }
 
     #[test]
