@@ -1,5 +1,7 @@
 //! The fused protein network against the plain one: predictions and every gradient, on chains of 1 to 256 residues,
 //! with breaks, folds and self-conditioning; against the reference implementation; finite differences; its own bits.
+//!
+//! `cargo test --release --test fused_protein -- --nocapture` prints the rows of `docs/numerics.md`.
 
 mod protein_support;
 
@@ -193,7 +195,7 @@ fn check_with(
         DType::F64 => ("f64", 3e-7 * f64::from(sample.largest_number())),
         _ => ("f32", 0.0),
     };
-    println!("| fused protein network against plain {against}, {name} | {prediction:.1e} | {worst:.1e} |");
+    println!("| fused protein against plain {against}, {name} | {prediction:.1e} | {worst:.1e} |");
     assert!(prediction < 1e-5 + phases, "{name}: {prediction:e}");
     assert!(worst < 1e-4, "{name}, {which}: {worst:e}");
 }
@@ -247,7 +249,8 @@ fn the_reference() {
         let error = relative_error(&nanometres(&velocity), &case.expected["f32.nn_out"]);
         let (losses, at_velocity) = flow_matching(&case.x_t, &case.x_1, &case.t, &velocity);
         let loss = relative_error(&losses, &case.expected["f32.loss.fm_per_sample"]);
-        println!("| fused, reference {name}: prediction, loss | {error:.1e} | {loss:.1e} |");
+        println!("| fused protein, {name}: prediction | | {error:.1e} |");
+        println!("| fused protein, {name}: losses | | {loss:.1e} |");
         assert!(error < 1e-5 && loss < 1e-5, "{name}: {error:e}, {loss:e}");
         if name == "defaults" {
             continue;
@@ -270,7 +273,7 @@ fn the_reference() {
             assert!(error < limit, "{name} {}: {error:e}", span.name);
             worst = f64::max(worst, error);
         }
-        println!("| fused, reference {name}: worst gradient | | {worst:.1e} |");
+        println!("| fused protein, {name}: worst gradient | | {worst:.1e} |");
     }
 }
 
@@ -378,7 +381,7 @@ fn bf16_is_near() {
     };
     let prediction = distance(&mut bf16.0.iter().copied().zip(f32.0.iter().copied()));
     let gradient = distance(&mut bf16.1.iter().zip(&f32.1).map(|(a, b)| (f64::from(*a), f64::from(*b))));
-    println!("| fused protein network, bf16 against f32 | {prediction:.1e} | {gradient:.1e} |");
+    println!("| fused protein, bf16 against f32 | {prediction:.1e} | {gradient:.1e} |");
     assert!(prediction > 1e-5 && prediction < 2e-2 && gradient < 5e-2, "{prediction:e} {gradient:e}");
 }
 

@@ -9,7 +9,7 @@ pub(super) fn forward(parts: &StemParts, context: Context<'_>, state: &mut Buffe
     let (config, w, plan) = (context.config, context.weights, context.plan);
     let d = config.hidden;
     let state = state.resize(plan.tokens * d);
-    linear(context.products, &plan.sequence, w.get(parts.sequence.weight), config.sequence_features(), state);
+    linear(context.exact(), &plan.sequence, w.get(parts.sequence.weight), config.sequence_features(), state);
     let weight = Matrix::new(w.get(parts.positions.weight), 3);
     context.exact().multiply(state, d, Store::Add, Matrix::new(&plan.positions, 3), weight.t());
     for segment in &plan.segments {
@@ -22,7 +22,7 @@ pub(super) fn back(parts: &StemParts, context: Context<'_>, gradients: &mut Grad
     let (config, plan, d) = (context.config, context.plan, context.config.hidden);
     // The registers' features and positions are zero.
     let at_sequence = gradients.get(parts.sequence.weight);
-    at_weight(context.products, at_state, &plan.sequence, config.sequence_features(), at_sequence);
+    at_weight(context.exact(), at_state, &plan.sequence, config.sequence_features(), at_sequence);
     at_weight(context.exact(), at_state, &plan.positions, 3, gradients.get(parts.positions.weight));
     let at_registers = gradients.get(parts.registers);
     at_registers.fill(0.0);
