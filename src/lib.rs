@@ -1,4 +1,5 @@
-//! **qsd** trains *quotient-space diffusion models* of molecules on many processes and samples from them.
+//! **qsd** trains *quotient-space diffusion models* of molecules and protein backbones on many processes and samples
+//! from them.
 //!
 //! A molecule's shape does not change when it is turned or moved, so a denoiser should not be taught
 //! turns: its error is projected onto the directions that change the shape (Xu et al., *Quotient-Space
@@ -20,12 +21,12 @@
 //! | 3 | [`diffusion`] | noise, priors, interpolants, the four objectives, samplers; the trait [`diffusion::Denoiser`] |
 //! | 4 | [`model`] | the parameter buffer, the networks that implement the trait, and the engine that makes them fast on CPUs |
 //! | 5 | [`train`] | the loop: optimizer, schedule, clipping, EMA, checkpoints, logs |
-//! | 6 | [`sample`] | from a checkpoint to conformers |
+//! | 6 | [`sample`] | from a checkpoint to conformers or backbones |
 //!
 //! All of them stand on the ground: [`Error`], one type for every failure, each with its exit code.
 //!
 //! The programs are thin sentences over these rooms (in `src/bin`): `qsd-data` makes, checks and shows data
-//! sets, `qsd-train` trains and shows checkpoints, `qsd-sample` draws conformers.
+//! sets, `qsd-train` trains and shows checkpoints, `qsd-sample` draws conformers and backbones.
 
 pub mod bio;
 pub mod chem;

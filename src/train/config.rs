@@ -86,13 +86,13 @@ pub struct ValidationConfig {
     pub every: u64,
     /// Molecules per forward pass.
     pub batch: usize,
-    /// How many molecules of the split are used, from its start.
-    pub molecules: usize,
+    /// How many molecules or chains of the split are used, from its start.
+    pub samples: usize,
 }
 
 impl Default for ValidationConfig {
     fn default() -> Self {
-        ValidationConfig { every: 1000, batch: 8, molecules: 1000 }
+        ValidationConfig { every: 1000, batch: 8, samples: 1000 }
     }
 }
 
@@ -154,7 +154,7 @@ impl Config {
         positive("checkpoint.keep_last", self.checkpoint.keep_last as u64)?;
         positive("log.every", self.log.every)?;
         if self.validation.every > 0 {
-            positive("validation.molecules", self.validation.molecules as u64)?;
+            positive("validation.samples", self.validation.samples as u64)?;
         }
         if self.data.prefetch_steps > 1024 {
             let found = self.data.prefetch_steps;

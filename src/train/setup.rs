@@ -168,7 +168,7 @@ impl Parts {
                 "val",
                 &config.data,
                 config.validation.batch,
-                Some(config.validation.molecules),
+                Some(config.validation.samples),
             )?),
         };
         let belonging = Belonging {
