@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """qsd's CPU engine against PyTorch on this machine: training, sampling, memory. Started by bench/compare.sh.
 
-    bench/compare.sh                      three rounds, about five minutes each on two cores
+    bench/compare.sh                      three rounds, half an hour each on two cores, more than half of it for proteins
     bench/compare.sh --quick              one short round: do all programs run?
     bench/compare.sh --only train,bf16    only what has all of these words: train, sample, drugs-o3, drugs-so3, protein,
                                           f32, bf16, pytorch, qsd, plain
