@@ -109,6 +109,25 @@ fn both_engines_and_networks_learn_chains() {
 }
 
 #[test]
+fn pair_updates_train_with_their_distogram() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let updates = ["model.pair_updates={every: 1, triangles: true}", "train.steps=6", "compute.engine=plain"];
+    let first_loss = |name: &str| {
+        let text = fs::read_to_string(path(name).join("metrics.jsonl")).unwrap();
+        let record: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        record["train/loss"].as_f64().unwrap()
+    };
+    train(0, &path("alone"), &updates).success();
+    train(2, &path("two"), &updates).success();
+    assert_eq!(inspect(&path("alone"), "weights sha256"), inspect(&path("two"), "weights sha256"));
+    train(0, &path("without"), &updates[1..]).success();
+    // A distogram that knows nothing costs ln 64 = 4.2 for each chain with t > 0.3, most of them.
+    let more = first_loss("alone") - first_loss("without");
+    assert!((1.5..4.5).contains(&more), "{more}");
+}
+
+#[test]
 fn the_same_backbones_from_any_number_of_processes() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
