@@ -106,6 +106,12 @@ fn guidance_leads_away_from_its_guides() {
     let (x_t, condition) = (clouds(&[4, 5], 3), chains(&[4, 5]));
     let input = Input { x_t: &x_t, t: &[0.5, 0.5], condition: &condition, self_condition: Some(&x_t) };
     let (network, guide) = (Planted::new(7.0), Planted::new(3.0));
+    // Without a class there is nothing to lead away from, and nothing to ask twice.
+    let untold = condition.without_folds();
+    let input_untold = Input { condition: &untold, ..input };
+    let alone = network.predict(input_untold).unwrap();
+    let found = Guided { denoiser: &network, autoguide: None, weight: 3.0, share: 0.0 }.predict(input_untold).unwrap();
+    assert!(distance(&found, &alone) < 1e-12 && network.asked().len() == 2);
     // (w, α, whether there is a guide) and the weights of network, unconditional network, guide.
     for ((weight, share, with_guide), expected, questions) in [
         ((1.0, 0.0, false), [1.0, 0.0, 0.0], [1, 0]),

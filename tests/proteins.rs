@@ -201,6 +201,9 @@ fn mistakes_about_chains_are_named() {
     refused(&["--length", "40", "--cath", "9.9.9"], 2, &["--cath 9.9.9", "unknown"]);
     refused(&["--length", "40", "--cath", "helix"], 2, &["--cath helix"]);
     refused(&["--length", "40", "sampler.autoguidance=0.5"], 2, &["--autoguide"]);
+    let itself = path("run").display().to_string();
+    refused(&["--length", "40", "--autoguide", &itself], 2, &["--autoguide", "no effect"]);
+    refused(&["--length", "40", "--autoguide", &itself, "sampler.autoguidance=1"], 2, &["--autoguide", "no effect"]);
     refused(&["--input", "data/sample/quickstart.smi"], 4, &["--length"]);
     assert!(!path("out").exists());
     fs::create_dir(path("out")).unwrap();

@@ -188,6 +188,11 @@ impl Condition {
         }
     }
 
+    /// Whether any chain's fold class is told.
+    pub fn tells_folds(&self) -> bool {
+        self.residues().is_some_and(|residues| residues.folds.iter().any(|fold| *fold != Fold::default()))
+    }
+
     /// The same with no chain's fold class told.
     pub fn without_folds(&self) -> Self {
         let mut condition = self.clone();

@@ -28,9 +28,15 @@ impl Denoiser for Guided<'_> {
         let share = self.autoguide.map_or(0.0, |_| self.share);
         let mut guide = input.x_t.zeros_like();
         if share < 1.0 {
-            let condition = input.condition.without_folds();
-            let unconditional = self.denoiser.predict(Input { condition: &condition, ..input })?;
-            guide = guide.zip_map(&unconditional, |g, u| combine(1.0, g, 1.0 - share, u));
+            // Where no class is told, U is D: the network need not be asked again.
+            let unconditional = match input.condition.tells_folds() {
+                true => {
+                    let condition = input.condition.without_folds();
+                    &self.denoiser.predict(Input { condition: &condition, ..input })?
+                }
+                false => &prediction,
+            };
+            guide = guide.zip_map(unconditional, |g, u| combine(1.0, g, 1.0 - share, u));
         }
         if let Some(network) = self.autoguide.filter(|_| share > 0.0) {
             guide = guide.zip_map(&network.predict(input)?, |g, a| combine(1.0, g, share, a));

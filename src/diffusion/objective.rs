@@ -160,8 +160,7 @@ pub fn fed_back(config: &DiffusionConfig, t: &[f64], x_t: &Clouds, prediction: &
         if config.treatment == Treatment::Quotient {
             Se3.horizontal_projection(x, &mut displacement);
         }
-        let moved = x.iter().zip(&displacement).map(|(x, d)| combine(1.0, x, 1.0, d));
-        fed.cloud_mut(b).iter_mut().zip(moved.collect::<Vec<_>>()).for_each(|(slot, p)| *slot = p);
+        fed.cloud_mut(b).iter_mut().zip(&displacement).for_each(|(x, d)| *x = combine(1.0, x, 1.0, d));
     }
     fed
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::chem::Record;
 use crate::cli::Progress;
 use crate::data::Condition;
-use crate::diffusion::{Denoiser, Guided, Sampler, Step};
+use crate::diffusion::{Denoiser, Guided, Sampler, SamplerConfig, Step};
 use crate::distributed::{Communicator, cores, vote};
 use crate::geometry::Point;
 use crate::model::{self, Network};
@@ -149,6 +149,20 @@ struct Plan {
     warning: Option<&'static str>,
 }
 
+/// Refuses a guide that would not be asked, and guidance by one that is not there.
+fn check_guide(sampler: &SamplerConfig, given: bool) -> Result<()> {
+    let asked = sampler.autoguidance > 0.0;
+    match (given, asked, sampler.guidance == 1.0) {
+        (false, true, _) => Err(Error::Config("sampler.autoguidance is set: name the guide with --autoguide".into())),
+        (true, false, _) | (true, _, true) => Err(Error::Config(format!(
+            "--autoguide has no effect with sampler.guidance={} sampler.autoguidance={}: set the first to another number \
+             than 1, such as 2, and the second above 0, such as 1",
+            sampler.guidance, sampler.autoguidance
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// What is drawn, read and checked.
 enum Task {
     Molecules(Input),
@@ -177,9 +191,7 @@ impl Plan {
         let warning = config.compute.warning(&config.model);
         let parameters = checkpoint.parameters(network.layout())?;
         let guide = autoguide.map(|path| load_for_sampling(path)?.parameters(network.layout())).transpose()?;
-        if guide.is_none() && config.sampler.autoguidance > 0.0 {
-            return Err(Error::Config("sampler.autoguidance is set: name the guide with --autoguide".into()));
-        }
+        check_guide(&config.sampler, guide.is_some())?;
         let task = match &request.subject {
             Subject::Molecules(input) => Task::Molecules(Input::read(input, &saved)?),
             Subject::Chains(chains) => Task::Chains(Chains::new(chains, &saved)?),
