@@ -8,11 +8,13 @@ pub mod graph;
 mod layers;
 mod parameters;
 pub mod protein;
+mod walk;
 
 pub use compute::{ComputeConfig, Engine, network};
 pub use config::ModelConfig;
 pub use engine::Precision;
 pub use parameters::{Layout, Span};
+pub use walk::Sink;
 
 use std::ops::Range;
 

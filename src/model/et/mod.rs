@@ -32,7 +32,7 @@ mod tokens;
 
 pub use config::EtConfig;
 pub use network::{EtDenoiser, EtNetwork};
-pub use recording::{EtRecording, Sink};
+pub use recording::EtRecording;
 
 use candle_core::Tensor;
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
 
 use super::input::{Prepared, matrix};
 use super::network::Bound;
 use super::{Context, Embedded, State};
 use crate::diffusion::{Ready, Recording};
 use crate::geometry::Clouds;
+use crate::model::walk::{Event, Listener, Sink, fill, gradients_to, variable};
 use crate::{Error, Result};
 
 /// A forward pass of an [`super::EtDenoiser`]: the borders between its layers.
@@ -23,28 +24,11 @@ pub struct EtRecording {
     pub(super) prediction: Clouds,
 }
 
-/// Is told a parameter's index among the layout's spans and the loss's gradient there.
-pub type Sink<'a> = dyn FnMut(usize, &Tensor) -> Result<()> + 'a;
-
-/// What the way back comes by.
-enum Event<'a> {
-    /// A parameter's index among the layout's spans and the loss's gradient there.
-    Gradient(usize, &'a Tensor),
-    /// The end of head, layer or stem: the next one of the network's units is final.
-    UnitDone,
-}
-
-/// Is told what the way back comes by.
-type Listener<'a> = dyn FnMut(Event<'_>) -> Result<()> + 'a;
-
 impl EtRecording {
     /// Walks back from the loss's gradient at the prediction and hands each parameter's gradient, in the compute
     /// type, to `sink` as soon as it is final: head, layers from the last to the first, stem.
     pub fn gradients(&self, at_prediction: &Clouds, sink: &mut Sink<'_>) -> Result<()> {
-        self.walk(at_prediction, &mut |event| match event {
-            Event::Gradient(index, gradient) => sink(index, gradient),
-            Event::UnitDone => Ok(()),
-        })
+        self.walk(at_prediction, &mut gradients_to(sink))
     }
 
     fn walk(&self, at_prediction: &Clouds, listener: &mut Listener<'_>) -> Result<()> {
@@ -110,20 +94,8 @@ impl Recording for EtRecording {
     }
 
     fn backward(self: Box<Self>, at_prediction: &Clouds, gradient: &mut [f32], ready: &mut Ready<'_>) -> Result<()> {
-        let spans = self.bound.blueprint.layout.spans();
-        let mut units = self.bound.blueprint.units.iter();
-        gradient.fill(0.0);
-        self.walk(at_prediction, &mut |event| match event {
-            Event::Gradient(index, tensor) => {
-                let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-                gradient[spans[index].range.clone()].copy_from_slice(&values);
-                Ok(())
-            }
-            Event::UnitDone => match units.next() {
-                Some(unit) => ready(unit.clone(), &mut gradient[unit.clone()]),
-                None => Ok(()),
-            },
-        })
+        let blueprint = &self.bound.blueprint;
+        fill(&blueprint.layout, &blueprint.units, gradient, ready, |listener| self.walk(at_prediction, listener))
     }
 }
 
@@ -132,10 +104,6 @@ impl State {
     fn variables(&self) -> Result<State> {
         Ok(State { x: variable(&self.x)?, vec: variable(&self.vec)? })
     }
-}
-
-fn variable(tensor: &Tensor) -> Result<Tensor> {
-    Ok(Var::from_tensor(tensor)?.into_inner())
 }
 
 /// The gradient at a variable. candle's gradients remember how they were computed; as the seed of the next

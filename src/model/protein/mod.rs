@@ -42,7 +42,7 @@ mod update;
 
 pub use config::{FeatureOrder, PairUpdates, ProteinConfig};
 pub use network::{ProteinDenoiser, ProteinNetwork};
-pub use recording::{ProteinRecording, Sink};
+pub use recording::ProteinRecording;
 
 use candle_core::Tensor;
 

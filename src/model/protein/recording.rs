@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
 
 use super::Pairs;
 use super::chain::ANGSTROMS;
@@ -13,6 +13,7 @@ use super::input::matrix;
 use super::network::{Bound, Passage, Source};
 use crate::diffusion::{Ready, Recording};
 use crate::geometry::{Clouds, Point};
+use crate::model::walk::{Event, Listener, Sink, fill, gradients_to, variable};
 use crate::{Error, Result};
 
 /// A forward pass of a [`super::ProteinDenoiser`]: the borders between its layers.
@@ -24,20 +25,6 @@ pub struct ProteinRecording {
     /// The gradient at each chain's distogram, where it was asked for.
     at_distograms: Vec<Option<Tensor>>,
 }
-
-/// Is told a parameter's index among the layout's spans and the loss's gradient there.
-pub type Sink<'a> = dyn FnMut(usize, &Tensor) -> Result<()> + 'a;
-
-/// What the way back comes by.
-enum Event<'a> {
-    /// A parameter's index among the layout's spans and the loss's gradient there.
-    Gradient(usize, &'a Tensor),
-    /// The end of decoder, layer, pair update or stem: the next one of the network's units is final.
-    UnitDone,
-}
-
-/// Is told what the way back comes by.
-type Listener<'a> = dyn FnMut(Event<'_>) -> Result<()> + 'a;
 
 /// The gradients at what a chain has on the border that the way back has reached.
 #[derive(Clone, Debug, Default)]
@@ -68,10 +55,7 @@ impl ProteinRecording {
     /// Walks back from the loss's gradient at the prediction and hands each parameter's gradient, in the compute
     /// type, to `sink` as soon as it is final: decoder, layers and pair updates from the last to the first, stem.
     pub fn gradients(&self, at_prediction: &Clouds, sink: &mut Sink<'_>) -> Result<()> {
-        self.walk(at_prediction, &mut |event| match event {
-            Event::Gradient(index, gradient) => sink(index, gradient),
-            Event::UnitDone => Ok(()),
-        })
+        self.walk(at_prediction, &mut gradients_to(sink))
     }
 
     fn walk(&self, at_prediction: &Clouds, listener: &mut Listener<'_>) -> Result<()> {
@@ -239,20 +223,8 @@ impl Recording for ProteinRecording {
     }
 
     fn backward(self: Box<Self>, at_prediction: &Clouds, gradient: &mut [f32], ready: &mut Ready<'_>) -> Result<()> {
-        let spans = self.bound.plan.blueprint.layout.spans();
-        let mut units = self.bound.plan.blueprint.units.iter();
-        gradient.fill(0.0);
-        self.walk(at_prediction, &mut |event| match event {
-            Event::Gradient(index, tensor) => {
-                let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-                gradient[spans[index].range.clone()].copy_from_slice(&values);
-                Ok(())
-            }
-            Event::UnitDone => match units.next() {
-                Some(unit) => ready(unit.clone(), &mut gradient[unit.clone()]),
-                None => Ok(()),
-            },
-        })
+        let blueprint = &self.bound.plan.blueprint;
+        fill(&blueprint.layout, &blueprint.units, gradient, ready, |listener| self.walk(at_prediction, listener))
     }
 }
 
@@ -268,10 +240,6 @@ impl Pairs {
     fn variable(&self) -> Result<Pairs> {
         Ok(Pairs { side: self.side, values: variable(&self.values)? })
     }
-}
-
-fn variable(tensor: &Tensor) -> Result<Tensor> {
-    Ok(Var::from_tensor(tensor)?.into_inner())
 }
 
 fn add(sum: &mut Option<Tensor>, term: Tensor) -> Result<()> {
