@@ -18,6 +18,7 @@
 //! | 1 | [`config`] | YAML with `extends`, overrides and located errors → typed sections |
 //! | 1 | [`cli`] | terminal progress, exit codes |
 //! | 2 | [`data`] | shards on disk → samples in a seeded order → batches |
+//! | 3 | [`eval`] | coverage, RMSD over symmetries, TM-scores, secondary structure, designability; pictures |
 //! | 3 | [`diffusion`] | noise, priors, interpolants, the four objectives, samplers; the trait [`diffusion::Denoiser`] |
 //! | 4 | [`model`] | the parameter buffer, the networks that implement the trait, and the engine that makes them fast on CPUs |
 //! | 5 | [`train`] | the loop: optimizer, schedule, clipping, EMA, checkpoints, logs |
@@ -36,6 +37,7 @@ pub mod data;
 pub mod diffusion;
 pub mod distributed;
 mod error;
+pub mod eval;
 pub mod geometry;
 pub mod model;
 pub mod random;

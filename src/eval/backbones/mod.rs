@@ -1,0 +1,1 @@
+//! Protein backbones (Cα traces): geometry, secondary structure, diversity, novelty, designability.
