@@ -42,7 +42,7 @@ struct Sample {
 
 /// One panel, `SIDE` × `SIDE` pixels of red, green and blue, row by row from the upper left.
 ///
-/// The capsules are shown as large as fits, a pixel being 1/`largest_scale` Å at the least. What is far from the eye fades.
+/// The capsules are shown as large as fits, but an Å never larger than `largest_scale` pixels. What is far from the eye fades.
 pub fn paint(capsules: &[Capsule], largest_scale: f64) -> Vec<u8> {
     let Some(frame) = Frame::around(capsules, largest_scale) else { return vec![255; SIDE * SIDE * 3] };
     let mut samples = vec![Sample { depth: f64::NEG_INFINITY, colour: PAPER }; FINE * FINE];
@@ -53,13 +53,15 @@ pub fn paint(capsules: &[Capsule], largest_scale: f64) -> Vec<u8> {
     averaged(&outlined)
 }
 
-/// Where the scene lies on the panel, in fine samples.
+/// Where the scene lies on the panel; lengths are in samples.
 struct Frame {
     /// Samples per Å.
     scale: f64,
+    /// What lies at the panel's centre, Å.
     centre: Point,
+    /// The depth of the nearest point, and the distance from there at which colours have faded most.
     nearest: f64,
-    farthest: f64,
+    range: f64,
 }
 
 impl Frame {
@@ -78,8 +80,9 @@ impl Frame {
         let extent = (high[0] - low[0]).max(high[1] - low[1]);
         let scale = (0.92 * FINE as f64 / extent).min(largest_scale * SAMPLES as f64);
         let centre = combine(0.5, &low, 0.5, &high);
-        let half = scale * (high[2] - low[2]) / 2.0;
-        Some(Frame { scale, centre, nearest: half, farthest: -half })
+        // What is flat does not fade.
+        let range = scale * (high[2] - low[2]).max(0.5 * extent);
+        Some(Frame { scale, centre, nearest: 0.5 * scale * (high[2] - low[2]), range })
     }
 
     /// The capsule in units of samples, y downwards; one too thin to be met by a sample is made thick enough.
@@ -93,9 +96,9 @@ impl Frame {
         Capsule { a: place(&capsule.a), b: place(&capsule.b), radius, ..*capsule }
     }
 
-    /// How far a depth lies from the nearest point, as a share of the scene.
+    /// How far a depth lies behind the nearest point, 0 to 1.
     fn distance(&self, depth: f64) -> f64 {
-        ((self.nearest - depth) / (self.nearest - self.farthest)).clamp(0.0, 1.0)
+        ((self.nearest - depth) / self.range).clamp(0.0, 1.0)
     }
 }
 
@@ -103,7 +106,7 @@ impl Frame {
 fn draw(samples: &mut [Sample], capsule: &Capsule, frame: &Frame) {
     let limits = |k: usize| {
         let (low, high) = (capsule.a[k].min(capsule.b[k]), capsule.a[k].max(capsule.b[k]));
-        ((low - capsule.radius).max(0.0) as usize, (high + capsule.radius).clamp(0.0, FINE as f64) as usize)
+        ((low - capsule.radius).max(0.0) as usize, (high + capsule.radius).clamp(0.0, FINE as f64).ceil() as usize)
     };
     let rows = limits(1);
     for row in rows.0..rows.1 {

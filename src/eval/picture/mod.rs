@@ -8,6 +8,8 @@
 
 mod canvas;
 mod palette;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use canvas::{Capsule, SIDE, paint};
@@ -92,7 +94,10 @@ impl Panel<'_> {
             check_length("panel", index, "atoms", atoms, reference.len())?;
         }
         let (seen, reference) = arranged(self.positions, self.reference);
-        let sticks = self.sticks(&seen).flat_map(|(bond, a, b)| bond_sticks(self.molecule, &bond, &a, &b));
+        // Beside a reference every bond is one stick, which hides the reference's where both agree.
+        let simplified =
+            |bond: Bond| if reference.is_some() { Bond { order: BondOrder::Single, ..bond } } else { bond };
+        let sticks = self.sticks(&seen).flat_map(|(bond, a, b)| bond_sticks(self.molecule, &simplified(bond), &a, &b));
         let mut capsules: Vec<Capsule> = sticks.collect();
         capsules.extend(seen.iter().zip(&self.molecule.atoms).filter_map(|(place, atom)| {
             let size = Element::new(atom.atomic_number).map_or(1.0, |element| element.covalent_radius);
