@@ -14,7 +14,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The SHA-256 of a file in hexadecimal digits.
-pub(super) fn sha256_of(path: &Path) -> Result<String> {
+pub(crate) fn sha256_of(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     let mut digest = Sha256::new();
     let mut chunk = vec![0; 1 << 20];

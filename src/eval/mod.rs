@@ -6,4 +6,5 @@
 
 pub mod backbones;
 pub mod conformers;
+mod output;
 pub mod picture;
