@@ -64,7 +64,8 @@ fn write_files(partition: &str, folder: &Path) -> usize {
         };
         comparable += usize::from(i % 7 > 1);
         for sample in 0..count {
-            let noise = normal_points(&mut stream(9, Purpose::Prior, i as u64, sample as u64), molecule.num_atoms());
+            let noise: Vec<Point> =
+                normal_points(&mut stream(9, Purpose::Prior, i as u64, sample as u64), molecule.num_atoms());
             let scale = 0.1 * (1 + sample % 4) as f64;
             let x = conformers[sample % k].iter().zip(noise);
             let x = x.map(|(x, e)| std::array::from_fn(|d| x[d] + scale * e[d])).collect();
