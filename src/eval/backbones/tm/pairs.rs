@@ -1,0 +1,217 @@
+//! Pairs of residues whose distances are measured again and again.
+//!
+//! Sums are taken in eight lanes whose order is fixed, and no product is fused with a sum, so that a processor's vector
+//! width changes the speed and no bit.
+
+use super::superposition::Moments;
+use crate::geometry::Point;
+use crate::geometry::kabsch::RigidMotion;
+
+/// Arrays are filled up to a multiple of this.
+const LANES: usize = 8;
+
+/// The second point of a pair that fills up: so far away that its square is infinite.
+const NOWHERE: f64 = 1e200;
+
+/// A superposition takes at least so many near pairs, unless there are no more than these at all.
+pub(super) const FEWEST: usize = 3;
+
+/// Pairs (x, y) of points, one array per axis.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pairs {
+    x: [Vec<f64>; 3],
+    y: [Vec<f64>; 3],
+    len: usize,
+}
+
+impl Pairs {
+    /// Number of pairs.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Replaces the pairs by residues `(i, j)` of two chains.
+    pub fn set(&mut self, first: &[Point], second: &[Point], residues: impl Iterator<Item = (usize, usize)>) {
+        self.x.iter_mut().chain(&mut self.y).for_each(Vec::clear);
+        self.len = 0;
+        for (i, j) in residues {
+            for axis in 0..3 {
+                self.x[axis].push(first[i][axis]);
+                self.y[axis].push(second[j][axis]);
+            }
+            self.len += 1;
+        }
+        let padded = self.len.next_multiple_of(LANES);
+        self.x.iter_mut().for_each(|axis| axis.resize(padded, 0.0));
+        self.y.iter_mut().for_each(|axis| axis.resize(padded, NOWHERE));
+    }
+
+    /// `|R x + t − y|²` of each pair; infinite where arrays are filled up.
+    pub fn distances(&self, motion: &RigidMotion, squares: &mut Vec<f64>) {
+        squares.resize(self.x[0].len(), 0.0);
+        let RigidMotion { rotation: r, translation: t } = motion;
+        let n = squares.len();
+        let ([x0, x1, x2], [y0, y1, y2]) = (self.x.each_ref().map(|a| &a[..n]), self.y.each_ref().map(|a| &a[..n]));
+        pulp::Arch::new().dispatch(|| {
+            for (k, square) in squares.iter_mut().enumerate() {
+                let along = |i: usize| r[i][0] * x0[k] + r[i][1] * x1[k] + r[i][2] * x2[k] + t[i];
+                let (a, b, c) = (along(0) - y0[k], along(1) - y1[k], along(2) - y2[k]);
+                *square = a * a + b * b + c * c;
+            }
+        });
+    }
+
+    /// The sums over the pairs whose square is below `limit`.
+    pub fn moments(&self, squares: &[f64], limit: f64) -> Moments {
+        let mut sums = [[0.0; LANES]; 16];
+        let axes = [&self.x[0], &self.x[1], &self.x[2], &self.y[0], &self.y[1], &self.y[2]].map(|a| &a[..squares.len()]);
+        pulp::Arch::new().dispatch(|| {
+            for start in (0..squares.len()).step_by(LANES) {
+                let lanes: [&[f64; LANES]; 6] = axes.map(|axis| lanes_at(axis, start));
+                let near = lanes_at(squares, start).map(|square| if square < limit { 1.0 } else { 0.0 });
+                add_moments(&mut sums, &near, &lanes);
+            }
+        });
+        let total = sums.map(|lanes| total(&lanes));
+        Moments {
+            count: total[0],
+            x: [total[1], total[2], total[3]],
+            y: [total[4], total[5], total[6]],
+            yx: std::array::from_fn(|i| std::array::from_fn(|j| total[7 + 3 * i + j])),
+        }
+    }
+
+    /// The sums over all pairs.
+    pub fn all(&self) -> Moments {
+        // What fills up is told by lying nowhere.
+        self.moments(&self.y[0], NOWHERE)
+    }
+
+    /// The sums over the first k pairs, for k from 0 to all.
+    pub fn running_moments(&self) -> Vec<Moments> {
+        let mut sums = vec![Moments::default()];
+        for k in 0..self.len {
+            let point = |axes: &[Vec<f64>; 3]| -> Point { std::array::from_fn(|i| axes[i][k]) };
+            sums.push(sums[k].with(&point(&self.x), &point(&self.y)));
+        }
+        sums
+    }
+}
+
+#[inline(always)]
+fn lanes_at(values: &[f64], start: usize) -> &[f64; LANES] {
+    // Arrays are whole numbers of lanes, so that there is no remainder to fall back on.
+    values[start..].first_chunk().unwrap_or(&[0.0; LANES])
+}
+
+/// Adds the pairs of eight lanes, weighted, to sums over 1, x, y and y_i x_j.
+#[inline(always)]
+fn add_moments(sums: &mut [[f64; LANES]; 16], weight: &[f64; LANES], axes: &[&[f64; LANES]; 6]) {
+    for lane in 0..LANES {
+        sums[0][lane] += weight[lane];
+    }
+    for axis in 0..6 {
+        for lane in 0..LANES {
+            sums[1 + axis][lane] += weight[lane] * axes[axis][lane];
+        }
+    }
+    for i in 0..3 {
+        for j in 0..3 {
+            for lane in 0..LANES {
+                sums[7 + 3 * i + j][lane] += weight[lane] * axes[3 + i][lane] * axes[j][lane];
+            }
+        }
+    }
+}
+
+fn total(lanes: &[f64; LANES]) -> f64 {
+    let [a, b, c, d, e, f, g, h] = *lanes;
+    ((a + b) + (c + d)) + ((e + f) + (g + h))
+}
+
+/// `Σ 1 / (1 + d² / d0²)` over the squared distances that are at most `farthest`².
+pub(super) fn nearness(squares: &[f64], d0: f64, farthest: f64) -> f64 {
+    let (scale, limit) = (d0 * d0, farthest * farthest);
+    let mut sums = [0.0; LANES];
+    pulp::Arch::new().dispatch(|| {
+        for start in (0..squares.len()).step_by(LANES) {
+            let near = lanes_at(squares, start);
+            for lane in 0..LANES {
+                let square = near[lane];
+                sums[lane] += if square <= limit { scale / (scale + square) } else { 0.0 };
+            }
+        }
+    });
+    total(&sums)
+}
+
+/// How many of the squared distances are below `limit`.
+pub(super) fn count_below(squares: &[f64], limit: f64) -> usize {
+    squares.iter().filter(|&&square| square < limit).count()
+}
+
+/// The third smallest of the numbers; infinite when there are fewer.
+pub(super) fn third_smallest(numbers: &[f64]) -> f64 {
+    let mut least = [f64::INFINITY; 3];
+    for &number in numbers {
+        if number < least[2] {
+            least[2] = number;
+            least.sort_by(f64::total_cmp);
+        }
+    }
+    least[2]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::geometry::rotation_from_quaternion;
+    use crate::geometry::vector::{norm_squared, sub};
+
+    fn chains() -> impl Strategy<Value = (Vec<Point>, Vec<Point>)> {
+        let chain = || proptest::collection::vec(proptest::array::uniform3(-30.0..30.0f64), 40);
+        (chain(), chain())
+    }
+
+    proptest! {
+        #[test]
+        fn kernels_against_plain_loops((x, y) in chains(), n in 0usize..40, limit in 0.0..4000.0f64) {
+            let motion = RigidMotion {
+                rotation: rotation_from_quaternion([0.9, 0.1, -0.4, 0.3]),
+                translation: [1.0, -2.0, 0.5],
+            };
+            let mut pairs = Pairs::default();
+            pairs.set(&x, &y, (0..40).map(|i| (i, i)));
+            pairs.set(&x, &y, (0..n).map(|i| (39 - i, i)));
+            let mut squares = Vec::new();
+            pairs.distances(&motion, &mut squares);
+            let mut moved: Vec<Point> = (0..n).map(|i| x[39 - i]).collect();
+            motion.apply(&mut moved);
+            let plain: Vec<f64> = (0..n).map(|i| norm_squared(&sub(&moved[i], &y[i]))).collect();
+            prop_assert!(plain.iter().zip(&squares).all(|(a, b)| (a - b).abs() < 1e-9));
+            prop_assert!(squares[n..].iter().all(|&square| square == f64::INFINITY));
+
+            let near = |k: &usize| plain[*k] < limit;
+            let expected = (0..n).filter(near).fold(Moments::default(), |sum, k| sum.with(&x[39 - k], &y[k]));
+            let found = pairs.moments(&squares, limit);
+            prop_assert_eq!((found.count as usize, count_below(&squares, limit)), (expected.count as usize, expected.count as usize));
+            for i in 0..3 {
+                prop_assert!((found.x[i] - expected.x[i]).abs() + (found.y[i] - expected.y[i]).abs() < 1e-9);
+                prop_assert!((0..3).all(|j| (found.yx[i][j] - expected.yx[i][j]).abs() < 1e-7));
+            }
+            let score = |k: usize| if plain[k] <= limit { 1.0 / (1.0 + plain[k] / 9.0) } else { 0.0 };
+            prop_assert!((nearness(&squares, 3.0, limit.sqrt()) - (0..n).map(score).sum::<f64>()).abs() < 1e-9);
+
+            let all = pairs.running_moments();
+            prop_assert_eq!(all.len(), n + 1);
+            let whole = pairs.moments(&squares, f64::INFINITY);
+            prop_assert!((0..3).all(|i| (all[n].x[i] - whole.x[i]).abs() < 1e-9));
+
+            let mut sorted = plain.clone();
+            sorted.sort_by(f64::total_cmp);
+            prop_assert_eq!(third_smallest(&plain), sorted.get(2).copied().unwrap_or(f64::INFINITY));
+        }
+    }
+}
