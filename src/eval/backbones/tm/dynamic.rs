@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use pulp::NullaryFnOnce;
+
 /// A run of cells (i, j) with the same i + j, from small i to large.
 #[derive(Clone, Debug)]
 pub(super) struct Antidiagonal {
@@ -43,8 +45,7 @@ impl Table {
 
     /// The best alignment, as pairs of residues in ascending order; `gap` is what opening a gap adds, 0 or less.
     pub fn align(&mut self, similarity: &impl Similarity, gap: f64) -> Vec<(usize, usize)> {
-        let (lengths, ends) = (self.lengths, &mut self.ends);
-        pulp::Arch::new().dispatch(|| fill(lengths, ends, similarity, gap));
+        pulp::Arch::new().dispatch(Fill { table: self, similarity, gap });
         self.trace_back()
     }
 
@@ -81,22 +82,34 @@ impl Line {
 }
 
 /// Fills the table, antidiagonal by antidiagonal.
-#[inline(always)]
-fn fill([first, second]: [usize; 2], ends: &mut [u8], similarity: &impl Similarity, gap: f64) {
-    let mut lines = [Line::new(first), Line::new(first), Line::new(first)];
-    let mut similarities = vec![0.0; first.min(second)];
-    for used in 2..=first + second {
-        let cells = used.saturating_sub(second).max(1)..first.min(used - 1) + 1;
-        let sums = &mut similarities[..cells.len()];
-        sums.fill(0.0);
-        let reversed = second + cells.start - used;
-        similarity.add(
-            &Antidiagonal { first: cells.start - 1..cells.end - 1, second: reversed..reversed + cells.len() },
-            sums,
-        );
-        let [before, last, line] = &mut lines;
-        step(&cells, (before, last), line, sums, gap, &mut ends[used * (first + 1)..][..first + 1]);
-        lines.rotate_left(1);
+struct Fill<'a, S> {
+    table: &'a mut Table,
+    similarity: &'a S,
+    gap: f64,
+}
+
+impl<S: Similarity> NullaryFnOnce for Fill<'_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let [first, second] = self.table.lengths;
+        let mut lines = [Line::new(first), Line::new(first), Line::new(first)];
+        let mut similarities = vec![0.0; first.min(second)];
+        for used in 2..=first + second {
+            let cells = used.saturating_sub(second).max(1)..first.min(used - 1) + 1;
+            let sums = &mut similarities[..cells.len()];
+            sums.fill(0.0);
+            let reversed = second + cells.start - used;
+            self.similarity.add(
+                &Antidiagonal { first: cells.start - 1..cells.end - 1, second: reversed..reversed + cells.len() },
+                sums,
+            );
+            let [before, last, line] = &mut lines;
+            let ends = &mut self.table.ends[used * (first + 1)..][..first + 1];
+            step(&cells, (before, last), line, sums, self.gap, ends);
+            lines.rotate_left(1);
+        }
     }
 }
 

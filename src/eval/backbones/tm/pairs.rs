@@ -3,6 +3,8 @@
 //! Sums are taken in eight lanes whose order is fixed, and no product is fused with a sum, so that a processor's vector
 //! width changes the speed and no bit.
 
+use pulp::NullaryFnOnce;
+
 use super::superposition::Moments;
 use crate::geometry::Point;
 use crate::geometry::kabsch::RigidMotion;
@@ -49,30 +51,12 @@ impl Pairs {
     /// `|R x + t − y|²` of each pair; infinite where arrays are filled up.
     pub fn distances(&self, motion: &RigidMotion, squares: &mut Vec<f64>) {
         squares.resize(self.x[0].len(), 0.0);
-        let RigidMotion { rotation: r, translation: t } = motion;
-        let n = squares.len();
-        let ([x0, x1, x2], [y0, y1, y2]) = (self.x.each_ref().map(|a| &a[..n]), self.y.each_ref().map(|a| &a[..n]));
-        pulp::Arch::new().dispatch(|| {
-            for (k, square) in squares.iter_mut().enumerate() {
-                let along = |i: usize| r[i][0] * x0[k] + r[i][1] * x1[k] + r[i][2] * x2[k] + t[i];
-                let (a, b, c) = (along(0) - y0[k], along(1) - y1[k], along(2) - y2[k]);
-                *square = a * a + b * b + c * c;
-            }
-        });
+        pulp::Arch::new().dispatch(Distances { pairs: self, motion, squares });
     }
 
     /// The sums over the pairs whose square is below `limit`.
     pub fn moments(&self, squares: &[f64], limit: f64) -> Moments {
-        let mut sums = [[0.0; LANES]; 16];
-        let axes = [&self.x[0], &self.x[1], &self.x[2], &self.y[0], &self.y[1], &self.y[2]].map(|a| &a[..squares.len()]);
-        pulp::Arch::new().dispatch(|| {
-            for start in (0..squares.len()).step_by(LANES) {
-                let lanes: [&[f64; LANES]; 6] = axes.map(|axis| lanes_at(axis, start));
-                let near = lanes_at(squares, start).map(|square| if square < limit { 1.0 } else { 0.0 });
-                add_moments(&mut sums, &near, &lanes);
-            }
-        });
-        let total = sums.map(|lanes| total(&lanes));
+        let total = pulp::Arch::new().dispatch(Sums { pairs: self, squares, limit }).map(|lanes| total(&lanes));
         Moments {
             count: total[0],
             x: [total[1], total[2], total[3]],
@@ -98,30 +82,100 @@ impl Pairs {
     }
 }
 
-#[inline(always)]
-fn lanes_at(values: &[f64], start: usize) -> &[f64; LANES] {
-    // Arrays are whole numbers of lanes, so that there is no remainder to fall back on.
-    values[start..].first_chunk().unwrap_or(&[0.0; LANES])
+/// Distances after a motion.
+struct Distances<'a> {
+    pairs: &'a Pairs,
+    motion: &'a RigidMotion,
+    squares: &'a mut [f64],
 }
 
-/// Adds the pairs of eight lanes, weighted, to sums over 1, x, y and y_i x_j.
-#[inline(always)]
-fn add_moments(sums: &mut [[f64; LANES]; 16], weight: &[f64; LANES], axes: &[&[f64; LANES]; 6]) {
-    for lane in 0..LANES {
-        sums[0][lane] += weight[lane];
-    }
-    for axis in 0..6 {
-        for lane in 0..LANES {
-            sums[1 + axis][lane] += weight[lane] * axes[axis][lane];
+impl NullaryFnOnce for Distances<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let n = self.squares.len();
+        let [x0, x1, x2] = [&self.pairs.x[0][..n], &self.pairs.x[1][..n], &self.pairs.x[2][..n]];
+        let [y0, y1, y2] = [&self.pairs.y[0][..n], &self.pairs.y[1][..n], &self.pairs.y[2][..n]];
+        let RigidMotion { rotation: r, translation: t } = *self.motion;
+        for k in 0..n {
+            let a = r[0][0] * x0[k] + r[0][1] * x1[k] + r[0][2] * x2[k] + t[0] - y0[k];
+            let b = r[1][0] * x0[k] + r[1][1] * x1[k] + r[1][2] * x2[k] + t[1] - y1[k];
+            let c = r[2][0] * x0[k] + r[2][1] * x1[k] + r[2][2] * x2[k] + t[2] - y2[k];
+            self.squares[k] = a * a + b * b + c * c;
         }
     }
-    for i in 0..3 {
-        for j in 0..3 {
+}
+
+/// Sums over 1, x, y and y_i x_j, for the pairs whose square is below a limit.
+struct Sums<'a> {
+    pairs: &'a Pairs,
+    squares: &'a [f64],
+    limit: f64,
+}
+
+impl NullaryFnOnce for Sums<'_> {
+    type Output = [[f64; LANES]; 16];
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let mut sums = [[0.0; LANES]; 16];
+        for start in (0..self.squares.len()).step_by(LANES) {
+            let mut near = [0.0; LANES];
+            let squares = lanes_at(self.squares, start);
             for lane in 0..LANES {
-                sums[7 + 3 * i + j][lane] += weight[lane] * axes[3 + i][lane] * axes[j][lane];
+                near[lane] = if squares[lane] < self.limit { 1.0 } else { 0.0 };
+            }
+            let Pairs { x: [x0, x1, x2], y: [y0, y1, y2], .. } = self.pairs;
+            let x = [lanes_at(x0, start), lanes_at(x1, start), lanes_at(x2, start)];
+            let y = [lanes_at(y0, start), lanes_at(y1, start), lanes_at(y2, start)];
+            for lane in 0..LANES {
+                sums[0][lane] += near[lane];
+            }
+            for axis in 0..3 {
+                for lane in 0..LANES {
+                    sums[1 + axis][lane] += near[lane] * x[axis][lane];
+                    sums[4 + axis][lane] += near[lane] * y[axis][lane];
+                }
+                for other in 0..3 {
+                    for lane in 0..LANES {
+                        sums[7 + 3 * axis + other][lane] += near[lane] * y[axis][lane] * x[other][lane];
+                    }
+                }
             }
         }
+        sums
     }
+}
+
+/// The scores of pairs at distances, without those beyond a limit.
+struct Scores<'a> {
+    squares: &'a [f64],
+    scale: f64,
+    limit: f64,
+}
+
+impl NullaryFnOnce for Scores<'_> {
+    type Output = [f64; LANES];
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let mut sums = [0.0; LANES];
+        for start in (0..self.squares.len()).step_by(LANES) {
+            let squares = lanes_at(self.squares, start);
+            for lane in 0..LANES {
+                let score = self.scale / (self.scale + squares[lane]);
+                sums[lane] += if squares[lane] <= self.limit { score } else { 0.0 };
+            }
+        }
+        sums
+    }
+}
+
+/// Arrays are whole numbers of lanes, so that there is no remainder to fall back on.
+#[inline(always)]
+fn lanes_at(values: &[f64], start: usize) -> &[f64; LANES] {
+    values[start..].first_chunk().unwrap_or(&[0.0; LANES])
 }
 
 fn total(lanes: &[f64; LANES]) -> f64 {
@@ -131,18 +185,7 @@ fn total(lanes: &[f64; LANES]) -> f64 {
 
 /// `Σ 1 / (1 + d² / d0²)` over the squared distances that are at most `farthest`².
 pub(super) fn nearness(squares: &[f64], d0: f64, farthest: f64) -> f64 {
-    let (scale, limit) = (d0 * d0, farthest * farthest);
-    let mut sums = [0.0; LANES];
-    pulp::Arch::new().dispatch(|| {
-        for start in (0..squares.len()).step_by(LANES) {
-            let near = lanes_at(squares, start);
-            for lane in 0..LANES {
-                let square = near[lane];
-                sums[lane] += if square <= limit { scale / (scale + square) } else { 0.0 };
-            }
-        }
-    });
-    total(&sums)
+    total(&pulp::Arch::new().dispatch(Scores { squares, scale: d0 * d0, limit: farthest * farthest }))
 }
 
 /// How many of the squared distances are below `limit`.

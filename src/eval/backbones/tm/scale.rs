@@ -44,7 +44,7 @@ mod tests {
     fn scales_by_hand() {
         let round = |v: f64| (v * 1e4).round() / 1e4;
         assert_eq!((Scale::of_score(21).d0, Scale::of_score(15).d0, Scale::of_score(3).d0), (0.5, 0.5, 0.5));
-        assert_eq!((round(Scale::of_score(22).d0), round(Scale::of_score(100).d0)), (0.5721, 3.6521));
+        assert_eq!((round(Scale::of_score(22).d0), round(Scale::of_score(100).d0)), (0.572, 3.6521));
         assert_eq!((round(Scale::of_search(19).d0), round(Scale::of_search(20).d0)), (0.968, 1.1204));
         assert_eq!((Scale::of_score(100).reach, Scale::of_score(5000).reach), (4.5, 8.0));
         assert_eq!(round(farthest(100)), 9.4716);
