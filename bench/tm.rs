@@ -1,8 +1,8 @@
 //! Aligns pairs of chains as they come: `bench/tm.py` asks it and tmtools in turn.
 //!
 //! Each line of standard input is a JSON object `{"first": [[x, y, z] …], "second": …}`; the answer is a line with
-//! `tm_first`, `tm_second`, `aligned`, `rmsd`, and the `seconds` that the alignment took. Chains of equal length are also
-//! scored residue by residue (`score`).
+//! `tm_first`, `tm_second`, `aligned`, `rmsd`, and the `seconds` that the alignment took. Chains of equal length are
+//! also scored residue by residue (`score`).
 
 use std::io::{BufRead, Write};
 use std::time::Instant;

@@ -1,6 +1,6 @@
-//! TM-scores against tmtools 0.3.0 (the authors' TM-align as a Python module) and Debian's program tm-align, on chains of the
-//! Protein Data Bank. Run with `--nocapture` to see the largest difference of every quantity as a table row. Many more pairs,
-//! and times: `bench/tm.py`.
+//! TM-scores against tmtools 0.3.0 (the authors' TM-align as a Python module) and Debian's program tm-align, on
+//! chains of the Protein Data Bank. Run with `--nocapture` to see the largest difference of every quantity as a table
+//! row. Many more pairs, and times: `bench/tm.py`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -158,8 +158,8 @@ fn weighted(first: &[Point], second: &[Point], weights: &[f64]) -> kabsch::Rigid
     kabsch::RigidMotion { rotation, translation }
 }
 
-/// The search for the best superposition of given pairs is a heuristic. On chains that have something in common (a distorted
-/// copy, two relatives) it is as good as a far longer search that ascends from every fragment.
+/// The search for the best superposition of given pairs is a heuristic. On chains that have something in common (a
+/// distorted copy, two relatives) it is as good as a far longer search that ascends from every fragment.
 #[test]
 fn scores_as_a_brute_force_search() {
     let (chains, pairs) = fixture();

@@ -140,7 +140,8 @@ impl<'a> Aligner<'a> {
         self.table.align(&(nearness, same_kind), KIND_GAP)
     }
 
-    /// Superposes the best alignment thoroughly, drops pairs that are far apart, and scores the rest by either length.
+    /// Superposes the best alignment thoroughly, drops pairs that are far apart, and scores the rest by either
+    /// length.
     fn finish(mut self) -> Aligned {
         let mut residues = std::mem::take(&mut self.best.1);
         self.pairs.set(self.first, self.second, residues.iter().copied());

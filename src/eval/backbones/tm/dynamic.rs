@@ -1,8 +1,8 @@
 //! Dynamic programming: the alignment of two chains with the highest sum of similarities less gap penalties.
 //!
-//! Needleman & Wunsch's recursion with TM-align's rule for gaps: a gap costs when it opens right behind an aligned pair,
-//! its length costs nothing, and neither do gaps before the first pair. The table is filled along its antidiagonals, whose
-//! cells do not depend on each other, so that a processor's vectors fill several at once.
+//! Needleman & Wunsch's recursion with TM-align's rule for gaps: a gap costs when it opens right behind an aligned
+//! pair, its length costs nothing, and neither do gaps before the first pair. The table is filled along its
+//! antidiagonals, whose cells do not depend on each other, so that a processor's vectors fill several at once.
 
 use std::ops::Range;
 
@@ -19,7 +19,8 @@ pub(super) struct Antidiagonal {
 
 /// What aligning two residues is worth.
 pub(super) trait Similarity {
-    /// Adds the similarities of the cells to `sums`, one number a cell. (Implementations are inlined into vector code.)
+    /// Adds the similarities of the cells to `sums`, one number a cell. (Implementations are inlined into vector
+    /// code.)
     fn add(&self, cells: &Antidiagonal, sums: &mut [f64]);
 }
 
@@ -66,8 +67,8 @@ impl Table {
     }
 }
 
-/// Best values along an antidiagonal, by the number of residues of the first chain that are used up. Where one chain is not
-/// used at all they stay 0.
+/// Best values along an antidiagonal, by the number of residues of the first chain that are used up. Where one chain
+/// is not used at all they stay 0.
 struct Line {
     /// The best sum.
     value: Vec<f64>,
@@ -160,8 +161,8 @@ mod tests {
         }
     }
 
-    /// The value of an alignment: similarities, and a penalty for each aligned pair that a gap follows, unless nothing of
-    /// a chain is left.
+    /// The value of an alignment: similarities, and a penalty for each aligned pair that a gap follows, unless
+    /// nothing of a chain is left.
     fn worth(given: &Given, lengths: [usize; 2], gap: f64, pairs: &[(usize, usize)]) -> f64 {
         let mut sum = 0.0;
         for (k, &(i, j)) in pairs.iter().enumerate() {
@@ -202,8 +203,8 @@ mod tests {
             prop_assert!((worth(&given, [rows, columns], 0.0, &found) - best).abs() < 1e-12);
         }
 
-        /// With a penalty it is a heuristic (the better of two ways into a cell is kept before its gap is paid), but it
-        /// gives an alignment, and never a worse one than no gaps at all from the first residues on.
+        /// With a penalty it is a heuristic (the better of two ways into a cell is kept before its gap is paid), but
+        /// it gives an alignment, and never a worse one than no gaps at all from the first residues on.
         #[test]
         fn alignments_ascend((rows, columns, values) in problem(), gap in -1.0..0.0f64) {
             let given = Given { columns, values };

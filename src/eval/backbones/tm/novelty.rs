@@ -109,15 +109,18 @@ struct Findings {
     left_out: Vec<LeftOut>,
 }
 
-/// For each query the known chain with the highest TM-score by the query's length, by TM-align with the query as the first
-/// chain; of several equal ones the first of the library. On all of rayon's threads; the same on any number of them.
+/// For each query the known chain with the highest TM-score by the query's length, by TM-align with the query as the
+/// first chain; of several equal ones the first of the library. On all of rayon's threads; the same on any number of
+/// them.
 ///
-/// A known chain is not aligned where that cannot change the result: a sum over the residues of the shorter chain, each at
-/// most 1, gives no more than `min(1, known length / query length)`, and if that is less than what another chain reached
-/// already, it cannot be the nearest. Nothing else is filtered, so that the maximum is that over all chains.
+/// A known chain is not aligned where that cannot change the result: a sum over the residues of the shorter chain,
+/// each at most 1, gives no more than `min(1, known length / query length)`, and if that is less than what another
+/// chain reached already, it cannot be the nearest. Nothing else is filtered, so that the maximum is that over all
+/// chains.
 ///
-/// The field reports the mean over designable samples. Which normalisation it uses differs: Genie 2 divides by the sample's
-/// length, as here; Proteina reports Foldseek's `alntmscore`, divided by the length of the alignment, which is larger.
+/// The field reports the mean over designable samples. Which normalisation it uses differs: Genie 2's pipeline takes
+/// the score by the sample's length, as here (but of `TMalign -fast`); Proteina reports Foldseek's `alntmscore`,
+/// divided by the length of the alignment, which is larger.
 ///
 /// `done` is called after each item of the library, from whichever thread it was.
 ///

@@ -1,7 +1,7 @@
 //! Pairs of residues whose distances are measured again and again.
 //!
-//! Sums are taken in eight lanes whose order is fixed, and no product is fused with a sum, so that a processor's vector
-//! width changes the speed and no bit.
+//! Sums are taken in eight lanes whose order is fixed, and no product is fused with a sum, so that a processor's
+//! vector width changes the speed and no bit.
 
 use pulp::NullaryFnOnce;
 
@@ -239,7 +239,8 @@ mod tests {
             let near = |k: &usize| plain[*k] < limit;
             let expected = (0..n).filter(near).fold(Moments::default(), |sum, k| sum.with(&x[39 - k], &y[k]));
             let found = pairs.moments(&squares, limit);
-            prop_assert_eq!((found.count as usize, count_below(&squares, limit)), (expected.count as usize, expected.count as usize));
+            prop_assert_eq!(found.count, expected.count);
+            prop_assert_eq!(count_below(&squares, limit) as f64, expected.count);
             for i in 0..3 {
                 prop_assert!((found.x[i] - expected.x[i]).abs() + (found.y[i] - expected.y[i]).abs() < 1e-9);
                 prop_assert!((0..3).all(|j| (found.yx[i][j] - expected.yx[i][j]).abs() < 1e-7));

@@ -13,7 +13,8 @@ use crate::{Error, Result};
 pub struct Matrix {
     /// Numbers of residues, `n`.
     pub lengths: Vec<usize>,
-    /// `n × n` numbers, row by row: the score of chains (row, column) divided by the *row's* length; 1 on the diagonal.
+    /// `n × n` numbers, row by row: the score of chains (row, column) divided by the *row's* length; 1 on the
+    /// diagonal.
     pub values: Vec<f64>,
 }
 
@@ -33,8 +34,8 @@ pub struct OfLength {
 pub struct Diversity {
     /// Length by length, ascending.
     pub by_length: Vec<OfLength>,
-    /// The mean over the lengths that have several chains, each length counting the same: what the field reports. NaN if
-    /// there is none.
+    /// The mean over the lengths that have several chains, each length counting the same: what the field reports. NaN
+    /// if there is none.
     pub mean_over_lengths: f64,
     /// The mean over all pairs, of whatever lengths ([`Matrix::similarity`]); NaN for fewer than two chains.
     pub mean_over_pairs: f64,
@@ -42,8 +43,8 @@ pub struct Diversity {
 
 /// Aligns all pairs of chains by TM-align, on all of rayon's threads; the same bits on any number of them.
 ///
-/// A pair is aligned once, the chain that comes first in the list as the first. `done` is told each time how many more pairs
-/// are done, of `n (n − 1) / 2`, from whichever thread it was.
+/// A pair is aligned once, the chain that comes first in the list as the first. `done` is told each time how many
+/// more pairs are done, of `n (n − 1) / 2`, from whichever thread it was.
 ///
 /// # Errors
 /// [`Error::Data`] naming the first chain (by its place, from 1) that cannot be compared, and why ([`check`]).
@@ -99,10 +100,12 @@ impl Matrix {
         0.5 * (self.by_length_of(i, j) + self.by_length_of(j, i))
     }
 
-    /// Mean TM-scores: the field's first measure of diversity (Proteina, Geffner et al. 2025; FoldFlow, Bose et al. 2024).
+    /// Mean TM-scores: the field's first measure of diversity (Proteina, Geffner et al. 2025; FoldFlow, Bose et al.
+    /// 2024).
     ///
-    /// It samples some lengths, each many times, keeps what is designable, averages the TM-scores of the pairs of each length,
-    /// and these averages over lengths. Nothing has to be chosen: chains of equal length have one TM-score.
+    /// It samples some lengths, each many times, keeps what is designable, averages the TM-scores of the pairs of
+    /// each length, and these averages over lengths. Nothing has to be chosen: chains of equal length have one
+    /// TM-score.
     pub fn diversity(&self) -> Diversity {
         let mut of_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (chain, &length) in self.lengths.iter().enumerate() {

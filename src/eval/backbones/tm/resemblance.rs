@@ -4,8 +4,8 @@ use super::dynamic::{Antidiagonal, Similarity};
 use crate::geometry::Point;
 use crate::geometry::kabsch::RigidMotion;
 
-/// Local structure as TM-align tells it from the distances of five residues. (Statistics of structure are another matter:
-/// the field makes them by P-SEA.)
+/// Local structure as TM-align tells it from the distances of five residues. (Statistics of structure are another
+/// matter: the field makes them by P-SEA.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Coil,
@@ -14,7 +14,8 @@ enum Kind {
     Turn,
 }
 
-/// Distances in Å in an ideal piece of structure between residues two, three and four apart, and how far each may be off.
+/// Distances in Å in an ideal piece of structure between residues two, three and four apart, and how far each may be
+/// off.
 struct Ideal {
     two: f64,
     three: f64,

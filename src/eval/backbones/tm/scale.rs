@@ -12,14 +12,15 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// The scale of the TM-score (Zhang & Skolnick, Proteins 57, 702, 2004): `d0 = 1.24 ∛(L − 15) − 1.8`, at least 0.5.
+    /// The scale of the TM-score (Zhang & Skolnick, Proteins 57, 702, 2004): `d0 = 1.24 ∛(L − 15) − 1.8`, at least
+    /// 0.5.
     pub fn of_score(length: usize) -> Self {
         let d0 = if length <= 21 { 0.5 } else { size(length).max(0.5) };
         Scale { length: length as f64, d0, reach: d0.clamp(4.5, 8.0) }
     }
 
-    /// The scale by which TM-align judges alignments on its way: that of the shorter chain, with a d0 that is 0.8 Å more
-    /// lenient (0.968 Å for the shortest chains).
+    /// The scale by which TM-align judges alignments on its way: that of the shorter chain, with a d0 that is 0.8 Å
+    /// more lenient (0.968 Å for the shortest chains).
     pub fn of_search(length: usize) -> Self {
         let d0 = 0.8 + if length <= 19 { 0.168 } else { size(length) };
         Scale { length: length as f64, d0, reach: d0.clamp(4.5, 8.0) }
@@ -31,7 +32,8 @@ fn size(length: usize) -> f64 {
     1.24 * (length as f64 - 15.0).cbrt() - 1.8
 }
 
-/// d8 = 1.5 L^0.3 + 3.5: pairs farther apart than this are no part of an alignment of chains, the shorter of length L.
+/// d8 = 1.5 L^0.3 + 3.5: pairs farther apart than this are no part of an alignment of chains, the shorter of length
+/// L.
 pub(super) fn farthest(length: usize) -> f64 {
     1.5 * (length as f64).powf(0.3) + 3.5
 }

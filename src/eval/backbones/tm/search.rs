@@ -1,7 +1,7 @@
 //! The search for the superposition of given pairs with the highest TM-score.
 //!
-//! Zhang & Skolnick's heuristic (Proteins 57, 702, 2004): fragments of all pairs, half of them, a quarter … are superposed;
-//! from each superposition the pairs that came near are superposed anew, until they stay the same.
+//! Zhang & Skolnick's heuristic (Proteins 57, 702, 2004): fragments of all pairs, half of them, a quarter … are
+//! superposed; from each superposition the pairs that came near are superposed anew, until they stay the same.
 
 use std::collections::HashMap;
 
@@ -71,8 +71,8 @@ struct Search<'a> {
     /// Squared distances under the last superposition tried.
     squares: Vec<f64>,
     best: Found,
-    /// The sets of pairs that were superposed, each with the number of rounds that were left then. A set leads where it led
-    /// before, so that it is not followed again.
+    /// The sets of pairs that were superposed, each with the number of rounds that were left then. A set leads where
+    /// it led before, so that it is not followed again.
     followed: HashMap<Box<[u64]>, u32>,
 }
 
@@ -91,8 +91,8 @@ impl Search<'_> {
         }
     }
 
-    /// Measures a superposition and keeps it if it is the best; the limit of the squared distances of pairs that are within
-    /// `reach` (or, where these are too few, within as many half Ångström more as it takes).
+    /// Measures a superposition and keeps it if it is the best; the limit of the squared distances of pairs that are
+    /// within `reach` (or, where these are too few, within as many half Ångström more as it takes).
     fn try_out(&mut self, motion: RigidMotion, reach: f64) -> f64 {
         self.pairs.distances(&motion, &mut self.squares);
         let score = nearness(&self.squares, self.scale.d0, self.effort.farthest) / self.scale.length;

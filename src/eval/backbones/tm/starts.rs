@@ -1,7 +1,7 @@
 //! Where TM-align's refinement starts from: alignments that are quickly found.
 //!
-//! Of the five, two are made here by sliding chains along each other without gaps, one by superposing short pieces; the two
-//! that come straight from dynamic programming are made where they are used (`alignment.rs`).
+//! Of the five, two are made here by sliding chains along each other without gaps, one by superposing short pieces;
+//! the two that come straight from dynamic programming are made where they are used (`alignment.rs`).
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -53,8 +53,8 @@ impl<'a> Starts<'a> {
         best.map_or_else(|| slid(*shifts.start()).collect(), |(_, residues)| residues)
     }
 
-    /// The longest unbroken piece of a chain, slid along the other chain; of the chain whose piece is shorter (both, if
-    /// chains and pieces are of equal length). Of a piece that is a whole chain the outer tenths are left out.
+    /// The longest unbroken piece of a chain, slid along the other chain; of the chain whose piece is shorter (both,
+    /// if chains and pieces are of equal length). Of a piece that is a whole chain the outer tenths are left out.
     pub fn pieces(&mut self) -> Residues {
         let (a, b) = (longest_piece(self.first), longest_piece(self.second));
         let order = (a.len(), self.first.len()).cmp(&(b.len(), self.second.len()));
@@ -83,8 +83,8 @@ impl<'a> Starts<'a> {
         best.map_or_else(Vec::new, |(_, residues)| residues)
     }
 
-    /// Short and long fragments of one chain superposed on those of the other; from each superposition the alignment with
-    /// free gaps.
+    /// Short and long fragments of one chain superposed on those of the other; from each superposition the alignment
+    /// with free gaps.
     pub fn local(&mut self, table: &mut Table, second_reversed: &[Vec<f64>; 3]) -> Residues {
         let shorter = self.shorter();
         let strides = [self.first.len(), self.second.len()].map(|length| stride(length).min(length / 3));
@@ -121,8 +121,8 @@ impl<'a> Starts<'a> {
         best.map(|(score, residues)| (score, residues.collect()))
     }
 
-    /// The best TM-score (not divided by a length) of three superpositions: of all pairs, of those that came near, and of
-    /// those that came near then.
+    /// The best TM-score (not divided by a length) of three superpositions: of all pairs, of those that came near,
+    /// and of those that came near then.
     fn quick_score(&mut self, residues: impl Iterator<Item = (usize, usize)>) -> f64 {
         self.pairs.set(self.first, self.second, residues);
         let reach = self.scale.reach * self.scale.reach;
@@ -141,8 +141,8 @@ impl<'a> Starts<'a> {
         nearness(&self.squares, self.scale.d0, f64::INFINITY)
     }
 
-    /// The sums over the pairs whose squared distance is at most `limit`, or, where these are too few, at most as many half
-    /// Å² more as it takes.
+    /// The sums over the pairs whose squared distance is at most `limit`, or, where these are too few, at most as
+    /// many half Å² more as it takes.
     fn near(&self, limit: f64) -> Moments {
         let near = self.pairs.moments(&self.squares, limit.next_up());
         if near.count as usize >= FEWEST || self.pairs.len() <= FEWEST {

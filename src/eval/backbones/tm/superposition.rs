@@ -1,7 +1,7 @@
 //! The best superposition of weighted pairs, from their sums alone.
 //!
-//! A search superposes tens of thousands of times, so that this is a closed formula where it is accurate (Markley's *fast
-//! optimal attitude matrix*, J. Astronaut. Sci. 41, 261, 1993) and [`kabsch::best_rotation`] where it is not.
+//! A search superposes tens of thousands of times, so that this is a closed formula where it is accurate (Markley's
+//! *fast optimal attitude matrix*, J. Astronaut. Sci. 41, 261, 1993) and [`kabsch::best_rotation`] where it is not.
 
 use crate::geometry::kabsch::{RigidMotion, best_rotation};
 use crate::geometry::vector::{cross, dot, scale, sub};
@@ -59,10 +59,10 @@ impl Moments {
 
 /// The rotation R that maximises `Σ_ij R_ij B_ij`; `None` where the formula is not accurate.
 ///
-/// With singular values σ of B, s the sign of its determinant and C its cofactors,
-/// `λ = σ_1 + σ_2 + s σ_3` is the largest root of `(λ² − |B|²)² − 8 λ det B − 4 |C|²`, and with `κ = (λ² − |B|²)/2`,
-/// `ζ = κ λ − det B` the rotation is `R = ((κ + |B|²) B + λ C − B Bᵀ B) / ζ`. The polynomial's derivative is 8 ζ, so that a
-/// small ζ also tells where Newton's method is inaccurate.
+/// With singular values σ of B, s the sign of its determinant and C its cofactors, `λ = σ_1 + σ_2 + s σ_3` is the
+/// largest root of `(λ² − |B|²)² − 8 λ det B − 4 |C|²`, and with `κ = (λ² − |B|²)/2`, `ζ = κ λ − det B` the rotation
+/// is `R = ((κ + |B|²) B + λ C − B Bᵀ B) / ζ`. The polynomial's derivative is 8 ζ, so that a small ζ also tells where
+/// Newton's method is inaccurate.
 fn attitude(b: &[[f64; 3]; 3]) -> Option<Rotation> {
     let cofactors = [cross(&b[1], &b[2]), cross(&b[2], &b[0]), cross(&b[0], &b[1])];
     let determinant = dot(&b[0], &cofactors[0]);
@@ -75,19 +75,16 @@ fn attitude(b: &[[f64; 3]; 3]) -> Option<Rotation> {
         let slope = 4.0 * lambda * excess - 8.0 * determinant;
         let step = (excess * excess - 8.0 * lambda * determinant - 4.0 * cofactor_square) / slope;
         lambda -= step;
-        // (A step that is not a number ends the search too.)
-        if !(step.abs() > CONVERGED * lambda) {
+        if step.abs() <= CONVERGED * lambda || step.is_nan() {
             break;
         }
     }
     let kappa = 0.5 * (lambda * lambda - square);
     let zeta = kappa * lambda - determinant;
-    if !(zeta > WELL_DEFINED * lambda * lambda * lambda) {
-        return None;
-    }
     let cubic = product(&product(b, &transpose(b)), b);
     let entry = |i: usize, j: usize| ((kappa + square) * b[i][j] + lambda * cofactors[i][j] - cubic[i][j]) / zeta;
-    Some(std::array::from_fn(|i| std::array::from_fn(|j| entry(i, j))))
+    let well_defined = zeta > WELL_DEFINED * lambda * lambda * lambda;
+    well_defined.then(|| std::array::from_fn(|i| std::array::from_fn(|j| entry(i, j))))
 }
 
 fn square_sum(m: &[[f64; 3]; 3]) -> f64 {
