@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::files::{file_name, hex, sha256_of};
+use super::files::{file_name, files_below, hex, sha256_of};
 use super::import::QUARANTINE;
 use super::manifest::Manifest;
 use super::rows::NewChain;
@@ -334,7 +334,7 @@ fn find(inputs: &ProteinInputs) -> Result<Vec<Input>> {
             let mut found = Vec::new();
             for path in paths {
                 match std::fs::metadata(path).map_err(Error::io(path))?.is_dir() {
-                    true => walk(path, &mut found)?,
+                    true => found.append(&mut files_below(path)?),
                     false => found.push(path.clone()),
                 }
             }
@@ -342,10 +342,8 @@ fn find(inputs: &ProteinInputs) -> Result<Vec<Input>> {
             Ok(found.into_iter().map(input).collect())
         }
         ProteinInputs::Ids { list, folder } => {
-            let mut found = Vec::new();
-            walk(folder, &mut found)?;
             let mut by_stem: HashMap<String, PathBuf> = HashMap::new();
-            for path in found {
+            for path in files_below(folder)? {
                 by_stem.entry(stem(&file_name(&path)).to_string()).or_insert(path);
             }
             let pick = |id: String| match by_stem.get(stem(&id)) {
@@ -355,26 +353,6 @@ fn find(inputs: &ProteinInputs) -> Result<Vec<Input>> {
             Ok(read_list(list)?.into_iter().map(pick).collect())
         }
     }
-}
-
-/// All files below a folder, by name; hidden ones are passed over.
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
-    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(Error::io(folder))?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let (path, kind) = (entry.path(), entry.file_type().map_err(Error::io(entry.path()))?);
-        if file_name(&path).starts_with('.') {
-            continue;
-        }
-        // Folders behind links are passed over: a link to a folder above would never end.
-        match kind.is_dir() {
-            true => walk(&path, found)?,
-            false if path.is_dir() => {}
-            false => found.push(path),
-        }
-    }
-    Ok(())
 }
 
 /// The ids of a list, each once, in its order.
