@@ -1,1 +1,3 @@
 //! Protein backbones (Cα traces): geometry, secondary structure, diversity, novelty, designability.
+
+pub mod designability;

@@ -1,0 +1,36 @@
+//! `qsd-eval`: measures samples in the numbers that the field compares.
+
+mod designability;
+mod distributions;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use qsd::{Result, cli};
+
+/// Measure conformers and backbones in the numbers that the field compares.
+#[derive(Parser)]
+#[command(name = "qsd-eval", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The share of backbones that some sequence is predicted to fold into.
+    Designability(Box<designability::Args>),
+    /// FPSD, fS and fJSD: how near samples come to a reference in a classifier's eyes.
+    Distributions(Box<distributions::Args>),
+}
+
+fn main() -> ExitCode {
+    cli::exit(run(Cli::parse()))
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Designability(args) => designability::run(*args),
+        Command::Distributions(args) => distributions::run(*args),
+    }
+}
