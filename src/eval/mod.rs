@@ -6,3 +6,4 @@
 
 pub mod backbones;
 pub mod conformers;
+pub mod distributions;

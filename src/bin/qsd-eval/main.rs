@@ -1,13 +1,15 @@
-//! `qsd-eval`: how good samples are.
+//! `qsd-eval`: measures samples in the numbers that the field compares.
 
 mod backbones;
+mod designability;
+mod distributions;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use qsd::cli;
+use qsd::{Result, cli};
 
-/// Judge what was sampled, in the numbers that the field compares.
+/// Measure conformers and backbones in the numbers that the field compares.
 #[derive(Parser)]
 #[command(name = "qsd-eval", version)]
 struct Cli {
@@ -18,11 +20,21 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Judge protein backbones: geometry, secondary structure, diversity, novelty.
-    Backbones(backbones::Args),
+    Backbones(Box<backbones::Args>),
+    /// The share of backbones that some sequence is predicted to fold into.
+    Designability(Box<designability::Args>),
+    /// FPSD, fS and fJSD: how near samples come to a reference in a classifier's eyes.
+    Distributions(Box<distributions::Args>),
 }
 
 fn main() -> ExitCode {
-    cli::exit(match Cli::parse().command {
-        Command::Backbones(args) => backbones::run(args),
-    })
+    cli::exit(run(Cli::parse()))
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Backbones(args) => backbones::run(*args),
+        Command::Designability(args) => designability::run(*args),
+        Command::Distributions(args) => distributions::run(*args),
+    }
 }

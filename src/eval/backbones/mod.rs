@@ -4,6 +4,7 @@
 //! does with them: the chains of a folder, beside those of a data set or of another folder.
 
 mod chains;
+pub mod designability;
 mod report;
 mod scores;
 mod shape;
