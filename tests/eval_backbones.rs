@@ -170,8 +170,11 @@ fn who_is_like_whom() {
     assert_ne!(rows[0]["cluster"], rows[3]["cluster"]);
     assert!(number(&rows[0], "nearest_tm") > 0.999_999 && rows[0]["nearest"] == "same.cif A");
     assert!(number(&rows[2], "nearest_tm") < 0.9);
-    let mean = (number(&rows[0], "mean_tm") + number(&rows[1], "mean_tm") + number(&rows[2], "mean_tm")
-        + number(&rows[3], "mean_tm")) / 4.0;
+    let mean = (number(&rows[0], "mean_tm")
+        + number(&rows[1], "mean_tm")
+        + number(&rows[2], "mean_tm")
+        + number(&rows[3], "mean_tm"))
+        / 4.0;
     let summary = json(out.join("summary.json"));
     let diversity = &summary["groups"][0]["diversity"];
     assert!((diversity["mean_tm"].as_f64().unwrap() - mean).abs() < 1e-6, "{diversity} {mean}");

@@ -79,7 +79,10 @@ fn compare(name: &str, chains: &[Vec<Point>]) {
         let mut number = |column: &str, found: f64| match expected[column].as_f64() {
             Some(expected) => {
                 worst = worst.max((found - expected).abs());
-                assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{name} {column}: {found} {expected}");
+                assert!(
+                    (found - expected).abs() <= 1e-9 * expected.abs().max(1.0),
+                    "{name} {column}: {found} {expected}"
+                );
             }
             None => assert!(found.is_nan(), "{name} {column}: {found}"),
         };

@@ -89,13 +89,16 @@ impl Set {
         let shown = |file: &Path| file.strip_prefix(&root).unwrap_or(file).display().to_string();
         let read = |file: &PathBuf| match bio::read(file) {
             Ok(entry) if entry.chains.is_empty() => Err(Unreadable::new(shown(file), "no protein chain".into())),
-            Ok(entry) => {
-                Ok(entry.chains.into_iter().map(|chain| Backbone::new(shown(file), chain.id, chain.positions)).collect())
-            }
+            Ok(entry) => Ok(entry
+                .chains
+                .into_iter()
+                .map(|chain| Backbone::new(shown(file), chain.id, chain.positions))
+                .collect()),
             Err(error) => Err(Unreadable::new(shown(file), reason(&error, file))),
         };
         let found = in_chunks(name, &files, |file| Ok(read(file)))?;
-        let mut set = Set { name: name.into(), chains: Vec::new(), unreadable: Vec::new(), incomparable: Vec::new(), twins };
+        let mut set =
+            Set { name: name.into(), chains: Vec::new(), unreadable: Vec::new(), incomparable: Vec::new(), twins };
         for file in found {
             match file {
                 Ok(chains) => set.chains.extend::<Vec<Backbone>>(chains),

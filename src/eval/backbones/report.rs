@@ -121,7 +121,8 @@ impl Report {
 
     /// What could not be judged or compared; all of it is in `summary.json`.
     fn lists(&self) -> impl Iterator<Item = (String, &[Unreadable])> {
-        let unreadable = self.sets().map(|set| (format!("{}: files that could not be read", set.name), &set.unreadable[..]));
+        let unreadable =
+            self.sets().map(|set| (format!("{}: files that could not be read", set.name), &set.unreadable[..]));
         let incomparable = ("samples without a TM-score".to_string(), &self.samples.incomparable[..]);
         unreadable.chain([incomparable, ("known chains left out of the novelty".to_string(), &self.unknown[..])])
     }
@@ -141,10 +142,12 @@ impl Report {
         let shown = |cells: [String; 4]| -> Vec<String> {
             cells.into_iter().zip(extra).filter_map(|(cell, (_, asked))| asked.then_some(cell)).collect()
         };
-        let heads = [vec![String::new()], COLUMNS.map(String::from).to_vec(), shown(extra.map(|(head, _)| head.into()))];
+        let heads =
+            [vec![String::new()], COLUMNS.map(String::from).to_vec(), shown(extra.map(|(head, _)| head.into()))];
         let mut table = Table::new(heads.concat());
         for group in &self.groups {
-            let row = |name: String, summary: &Summary, more: [String; 4]| [vec![name], cells(summary), shown(more)].concat();
+            let row =
+                |name: String, summary: &Summary, more: [String; 4]| [vec![name], cells(summary), shown(more)].concat();
             table.push(row(format!("{}, {}", self.samples.name, group.name), &group.samples, group.relations()));
             if let (Some(set), Some(compared)) = (&self.reference, &group.reference) {
                 let name = format!("{}, {}", set.name, compared.lengths);
@@ -230,19 +233,8 @@ impl<'a> SetDocument<'a> {
 }
 
 /// The heads of [`cells`].
-const COLUMNS: [&str; 11] = [
-    "chains",
-    "Cα–Cα, Å",
-    "good",
-    "breaks",
-    "< 2 Å",
-    "clashes",
-    "radius",
-    "helix",
-    "strand",
-    "coil",
-    "right-handed",
-];
+const COLUMNS: [&str; 11] =
+    ["chains", "Cα–Cα, Å", "good", "breaks", "< 2 Å", "clashes", "radius", "helix", "strand", "coil", "right-handed"];
 
 const LEGEND: &str = "\
 Cα–Cα: distance of neighbours, mean ± standard deviation; good: within 0.1 Å of 3.8 Å. Breaks: neighbours farther than 4.5 Å
@@ -305,7 +297,8 @@ impl Selection {
 
 /// The groups of lengths: of the samples, and of the reference chains they are compared with.
 fn by_length(lengths: &BTreeSet<usize>) -> Vec<Selection> {
-    let selection = |own: RangeInclusive<usize>, other| Selection { name: range_name(&own), designable: false, own, other };
+    let selection =
+        |own: RangeInclusive<usize>, other| Selection { name: range_name(&own), designable: false, own, other };
     if lengths.len() > MAX_LENGTHS {
         let starts: BTreeSet<usize> = lengths.iter().map(|n| n / RANGE * RANGE).collect();
         let range = |start: usize| start..=start + RANGE - 1;
@@ -328,7 +321,8 @@ fn range_name(range: &RangeInclusive<usize>) -> String {
 
 /// Refuses to replace files unasked.
 pub(super) fn check_out(out: &Path, options: &Options) -> Result<()> {
-    let existing = [BACKBONES, REFERENCE, SUMMARY, REPORT].map(|name| out.join(name)).into_iter().find(|path| path.exists());
+    let existing =
+        [BACKBONES, REFERENCE, SUMMARY, REPORT].map(|name| out.join(name)).into_iter().find(|path| path.exists());
     match existing {
         Some(path) if !options.overwrite => {
             Err(Error::Config(format!("{} exists; give --overwrite to replace it", path.display())))

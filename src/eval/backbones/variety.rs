@@ -73,8 +73,7 @@ impl Pairs {
         }
         for (i, &place) in self.places.iter().enumerate() {
             let alike = |&j: &usize| j != i && self.matrix.lengths[j] == self.matrix.lengths[i];
-            let others: Vec<f64> =
-                (0..self.places.len()).filter(alike).map(|j| self.matrix.similarity(i, j)).collect();
+            let others: Vec<f64> = (0..self.places.len()).filter(alike).map(|j| self.matrix.similarity(i, j)).collect();
             let mean = others.iter().sum::<f64>() / others.len() as f64;
             chains[place].mean_tm = (!others.is_empty()).then_some(mean);
         }
