@@ -6,12 +6,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::files::hex;
 use crate::{Error, Result};
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
 
 /// The SHA-256 of a file in hexadecimal digits.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {

@@ -46,7 +46,9 @@ Examples:
   qsd-eval conformers generated.sdf --reference shards/drugs --threshold 0.75 --out evaluation
   qsd-eval conformers rdkit.sdf --reference reference.sdf --corrected test_smiles_corrected.csv --per-reference 0
 
-Files of the report: report.md, summary.json, molecules.csv (a row a molecule), coverage.csv (a row a threshold), skipped.csv.";
+Files of the report: report.md, summary.json, molecules.csv (a row a molecule), coverage.csv (a row a threshold), skipped.csv.
+
+Exit codes: 0 done   2 arguments   3 files that cannot be used, or nothing to compare   7 file system";
 
 /// Evaluates and prints the report.
 pub fn run(args: Args) -> Result<()> {
