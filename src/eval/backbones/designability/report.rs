@@ -263,10 +263,8 @@ impl fmt::Display for Report {
         }
         writeln!(out, "designable: the best of {num} sequences folds within {threshold} Å (scRMSD, Cα)")?;
         if failed > 0 {
-            writeln!(
-                out,
-                "{failed} backbones failed and are not counted; the reasons are in designability.csv, and the same command tries them again"
-            )?;
+            let where_to_look = "the reasons are in designability.csv, and the same command tries them again";
+            writeln!(out, "{failed} failed and not counted: {where_to_look}")?;
         }
         Ok(())
     }
