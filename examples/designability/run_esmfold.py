@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Structures of sequences by ESMFold (Hugging Face's), as `qsd-eval designability --folding` wants them.
 
-    pip install torch transformers accelerate
+    pip install torch 'transformers<5' accelerate
     qsd-eval designability ... --folding 'python examples/designability/run_esmfold.py {inputs} {outputs}'
 
-The weights (facebook/esmfold_v1, 8 GB) are loaded once for all sequences of an invocation: take a --batch of many backbones.
+The weights (facebook/esmfold_v1, about 8 GB) are loaded once for all sequences of an invocation: take a --batch of many backbones.
 Fetch them before a job that has no network: `huggingface-cli download facebook/esmfold_v1`.
 """
 
