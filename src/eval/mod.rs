@@ -7,3 +7,4 @@
 pub mod backbones;
 pub mod conformers;
 pub mod distributions;
+pub mod picture;

@@ -90,8 +90,8 @@ pub struct Options {
     pub threshold: f64,
 }
 
-/// A session: what is asked for, and what it works with.
-struct Session<'a> {
+/// What is asked for, and what it works with.
+struct Evaluation<'a> {
     options: &'a Options,
     inverse_folding: Template,
     folding: Template,
@@ -114,27 +114,27 @@ pub fn main(options: &Options) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(Error::io("the runtime's threads"))?;
     let stop = StopRequest::listen(&runtime)?;
-    let mut session = Session {
+    let mut evaluation = Evaluation {
         options,
         inverse_folding: Template::parse(InverseFolding::NAME, &options.inverse_folding)?,
         folding: Template::parse(Folding::NAME, &options.folding)?,
         store: Store::open(&options.out, [InverseFolding::NAME, Folding::NAME])?,
     };
-    let subjects = session.subjects()?;
+    let subjects = evaluation.subjects()?;
     let mut failures = HashMap::new();
-    let worked = session.work(&subjects, &mut failures, &stop);
+    let worked = evaluation.work(&subjects, &mut failures, &stop);
     // A run that was asked to stop shows what it has.
     let stopped = match worked {
         Ok(()) => None,
         Err(stopped @ Error::Stopped(_)) => Some(stopped),
         Err(error) => return Err(error),
     };
-    let report = report::assemble(&session, &subjects, &failures);
-    report.save(session.store.root())?;
+    let report = report::assemble(&evaluation, &subjects, &failures);
+    report.save(evaluation.store.root())?;
     if let Some(stopped) = stopped {
         return Err(stopped);
     }
-    session.store.clear_leftovers()?;
+    evaluation.store.clear_leftovers()?;
     match report.rows.iter().find_map(|row| row.scores.as_ref().err()) {
         Some(reason) if report.summary.evaluated == 0 => {
             let n = report.rows.len();
@@ -144,7 +144,7 @@ pub fn main(options: &Options) -> Result<Report> {
     }
 }
 
-impl Session<'_> {
+impl Evaluation<'_> {
     /// Every chain of every file.
     fn subjects(&self) -> Result<Vec<Subject>> {
         let Options { num, seed, .. } = *self.options;

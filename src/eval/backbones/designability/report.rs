@@ -7,7 +7,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::Session;
+use super::Evaluation;
 use super::inputs::Subject;
 use super::step::{self, Step as _};
 use super::steps::{Backbone, Folding};
@@ -113,17 +113,17 @@ pub struct Group {
 }
 
 /// Compares the structures that are there with the backbones.
-pub(super) fn assemble(session: &Session, subjects: &[Subject], failures: &HashMap<String, String>) -> Report {
+pub(super) fn assemble(evaluation: &Evaluation, subjects: &[Subject], failures: &HashMap<String, String>) -> Report {
     let row = |subject: &Subject| Row {
         file: subject.file.display().to_string(),
         chain: subject.chain.clone(),
         length: subject.backbone.as_ref().map_or(0, |backbone| backbone.positions.len()),
-        scores: subject.backbone.clone().and_then(|backbone| scores(session, &backbone, failures)),
+        scores: subject.backbone.clone().and_then(|backbone| scores(evaluation, &backbone, failures)),
     };
     let rows: Vec<Row> = subjects.par_iter().map(row).collect();
     let known: Vec<(usize, f64)> =
         rows.iter().filter_map(|row| Some((row.length, row.scores.as_ref().ok()?.best()))).collect();
-    let options = session.options;
+    let options = evaluation.options;
     let summary = Summary {
         qsd: env!("CARGO_PKG_VERSION"),
         inverse_folding: options.inverse_folding.clone(),
@@ -140,10 +140,10 @@ pub(super) fn assemble(session: &Session, subjects: &[Subject], failures: &HashM
 }
 
 /// A backbone's scores, or why they are not known.
-fn scores(session: &Session, backbone: &Backbone, failures: &HashMap<String, String>) -> Result<Scores, String> {
+fn scores(evaluation: &Evaluation, backbone: &Backbone, failures: &HashMap<String, String>) -> Result<Scores, String> {
     let why = |key: &str| failures.get(key).cloned().unwrap_or_else(|| "not done yet".to_string());
-    let sequences = session.sequences(backbone).ok_or_else(|| why(&backbone.key))?;
-    let folder = session.store.folder(Folding::NAME);
+    let sequences = evaluation.sequences(backbone).ok_or_else(|| why(&backbone.key))?;
+    let folder = evaluation.store.folder(Folding::NAME);
     let score = |sequence| match step::find(&Folding, sequence, &folder) {
         Some(Ok((path, positions))) => Ok((rmsd(&positions, &backbone.positions), path)),
         _ => Err(why(&sequence.key)),
@@ -156,7 +156,7 @@ fn scores(session: &Session, backbone: &Backbone, failures: &HashMap<String, Str
     let best = (0..scored.len()).min_by(|&a, &b| scored[a].0.total_cmp(&scored[b].0)).unwrap_or_default();
     Ok(Scores {
         sequence: sequences[best].letters.clone(),
-        structure: session.store.relative(&scored[best].1),
+        structure: evaluation.store.relative(&scored[best].1),
         rmsds: scored.into_iter().map(|(rmsd, _)| rmsd).collect(),
     })
 }
