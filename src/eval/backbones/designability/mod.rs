@@ -134,7 +134,7 @@ pub fn main(options: &Options) -> Result<Report> {
     if let Some(stopped) = stopped {
         return Err(stopped);
     }
-    evaluation.store.clear_leftovers()?;
+    evaluation.store.clear_leftovers();
     match report.rows.iter().find_map(|row| row.scores.as_ref().err()) {
         Some(reason) if report.summary.evaluated == 0 => {
             let n = report.rows.len();
@@ -181,6 +181,6 @@ impl Evaluation<'_> {
             origin: format!("{}, sequence {}", backbone.origin, i + 1),
             letters,
         };
-        Some(found.ok()?.1.into_iter().enumerate().map(sequence).collect())
+        Some(found.ok()?.made.into_iter().enumerate().map(sequence).collect())
     }
 }

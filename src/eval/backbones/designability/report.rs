@@ -145,7 +145,7 @@ fn scores(evaluation: &Evaluation, backbone: &Backbone, failures: &HashMap<Strin
     let sequences = evaluation.sequences(backbone).ok_or_else(|| why(&backbone.key))?;
     let folder = evaluation.store.folder(Folding::NAME);
     let score = |sequence| match step::find(&Folding, sequence, &folder) {
-        Some(Ok((path, positions))) => Ok((rmsd(&positions, &backbone.positions), path)),
+        Some(Ok(found)) => Ok((rmsd(&found.made, &backbone.positions), found.path)),
         _ => Err(why(&sequence.key)),
     };
     let found: Vec<_> = sequences.iter().map(score).collect();
