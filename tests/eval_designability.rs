@@ -113,6 +113,8 @@ fn right_handed_helices_are_designable() {
     );
     assert_eq!(rows["in/right.pdb"]["best_sequence"].len(), 30);
     assert_eq!(rows["in/right.pdb"]["sc_rmsds"].split(' ').count(), 3);
+    let tm = |name: &str| rows[name]["sc_tm"].parse::<f64>().unwrap();
+    assert!(tm("in/right.pdb") > 0.8 && tm("in/left.pdb") < 0.6, "{} {}", tm("in/right.pdb"), tm("in/left.pdb"));
     assert!(rows["in/not a structure.pdb"]["failure"].contains("no atoms"));
     let summary = bench.summary();
     assert_eq!((&summary["evaluated"], &summary["failed"], &summary["designable"]), (&2.into(), &1.into(), &1.into()));

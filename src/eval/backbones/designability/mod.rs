@@ -5,7 +5,8 @@
 //!
 //! scRMSD = min_k min_{R,t} ( 1/N Σ_n |R y_n^k + t − x_n|² )^½ < 2 Å
 //!
-//! over the sequences k, for the Cα atoms x of the backbone and y^k of the k-th structure, with proper rotations R. The
+//! over the sequences k, for the Cα atoms x of the backbone and y^k of the k-th structure, with proper rotations R. Beside it
+//! stands scTM, the highest TM-score of these structures (see [`super::tm`]), which depends less on the length. The
 //! field's protocol (RFdiffusion, Watson et al. 2023; FrameDiff, Yim et al. 2023; Proteina, Geffner et al. 2025) takes 8
 //! sequences of ProteinMPNN at temperature 0.1 and ESMFold. Both programs are the user's.
 //!
