@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -25,35 +25,6 @@ pub(super) fn sha256_of(path: &Path) -> Result<String> {
 /// The last part of a path, as text.
 pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// All files below a folder, by name; hidden ones and folders behind links are passed over.
-///
-/// # Errors
-/// [`Error::Io`] when a folder cannot be read.
-pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    walk(folder, &mut found)?;
-    Ok(found)
-}
-
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
-    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(Error::io(folder))?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let (path, kind) = (entry.path(), entry.file_type().map_err(Error::io(entry.path()))?);
-        if file_name(&path).starts_with('.') {
-            continue;
-        }
-        // Folders behind links are passed over: a link to a folder above would never end.
-        match kind.is_dir() {
-            true => walk(&path, found)?,
-            false if path.is_dir() => {}
-            false => found.push(path),
-        }
-    }
-    Ok(())
 }
 
 /// The folder that a path lies in.

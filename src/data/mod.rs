@@ -27,7 +27,6 @@ pub use batch::{Atoms, Batch, Condition, Points, Residues, StereoCentre};
 pub use chain_record::ChainRecord;
 pub use config::{BatchBy, ConformerChoice, DataConfig, Epoch, LongChains};
 pub use dataset::{Dataset, Split};
-pub use files::files_below;
 pub use import::{ImportOptions, Imported, MAX_CONFORMERS, Source, import};
 pub use inspect::{ChainCounts, Inspection, SplitCounts, inspect};
 pub use loader::{Loader, StepBatches, TrainingStream, ValidationBatches};

@@ -9,11 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-<<<<<<< HEAD
 use super::files::{file_name, sha256_of};
-=======
-use super::files::{file_name, files_below, hex, sha256_of};
->>>>>>> tm
 use super::import::QUARANTINE;
 use super::manifest::Manifest;
 use super::rows::NewChain;
@@ -339,7 +335,7 @@ fn find(inputs: &ProteinInputs) -> Result<Vec<Input>> {
             let mut found = Vec::new();
             for path in paths {
                 match std::fs::metadata(path).map_err(Error::io(path))?.is_dir() {
-                    true => found.append(&mut files_below(path)?),
+                    true => walk(path, &mut found)?,
                     false => found.push(path.clone()),
                 }
             }
@@ -347,8 +343,10 @@ fn find(inputs: &ProteinInputs) -> Result<Vec<Input>> {
             Ok(found.into_iter().map(input).collect())
         }
         ProteinInputs::Ids { list, folder } => {
+            let mut found = Vec::new();
+            walk(folder, &mut found)?;
             let mut by_stem: HashMap<String, PathBuf> = HashMap::new();
-            for path in files_below(folder)? {
+            for path in found {
                 by_stem.entry(stem(&file_name(&path)).to_string()).or_insert(path);
             }
             let pick = |id: String| match by_stem.get(stem(&id)) {

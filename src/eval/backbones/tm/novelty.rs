@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use super::{align, check};
-use crate::data::{Split, files_below};
+use crate::data::Split;
+use crate::files::walk;
 use crate::geometry::Point;
 use crate::{Error, Result, bio};
 
@@ -60,7 +61,9 @@ impl Library {
     /// # Errors
     /// [`Error::Io`] when a folder cannot be read.
     pub fn below(folder: &Path) -> Result<Self> {
-        files_below(folder).map(Library::Files)
+        let mut files = Vec::new();
+        walk(folder, &mut files)?;
+        Ok(Library::Files(files))
     }
 
     /// Number of files, or of chains of a split.
