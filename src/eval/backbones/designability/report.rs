@@ -128,7 +128,8 @@ pub(super) fn assemble(evaluation: &Evaluation, subjects: &[Subject], failures: 
     let rows: Vec<Row> = subjects.par_iter().map(row).collect();
     let known: Vec<(usize, f64)> =
         rows.iter().filter_map(|row| Some((row.length, row.scores.as_ref().ok()?.best()))).collect();
-    let tms: Vec<f64> = rows.iter().filter_map(|row| Some(row.scores.as_ref().ok()?.tm)).filter(|tm| !tm.is_nan()).collect();
+    let tms: Vec<f64> =
+        rows.iter().filter_map(|row| Some(row.scores.as_ref().ok()?.tm)).filter(|tm| !tm.is_nan()).collect();
     let options = evaluation.options;
     let summary = Summary {
         qsd: env!("CARGO_PKG_VERSION"),
