@@ -10,7 +10,9 @@ Needs rdkit, numpy and pyarrow (`pip install rdkit numpy pyarrow`).
 
 The split is the field's `split.npy`: an object array of three index arrays (train, validation, test) into the *sorted*
 file names of the partition. Training and validation keep the `--max-conformers` of highest Boltzmann weight; the test
-split keeps all. With `--test-mols test_mols.pkl` (`{SMILES: [mol, ...]}`) the test split comes from that file.
+split keeps all. With `--test-mols test_mols.pkl` (`{SMILES: [mol, ...]}`) the test split comes from that file. With
+`--clean-test test_smiles_corrected.csv`, the field's list of test molecules, the test split holds what the field evaluates
+on: the molecules of the list, without the conformers whose graph is not the corrected one.
 
 The graph that is stored is what RDKit reads from the molecule's atom-mapped SMILES, so that the column `smiles` and the
 columns of the graph say the same. It is the graph of the conformer of highest weight.
@@ -25,7 +27,6 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import math
 import os
 import pickle
 import platform
@@ -39,14 +40,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import rdkit
-from rdkit import Chem, RDLogger
+from geom_molecules import Dropped, clean, from_mols, read_corrected, read_species, row_of
+from rdkit import RDLogger
 
 SCHEMA_VERSION = 1
 ROWS_PER_BATCH = 64
-MAX_ATOMS = 10_000  # no reader takes larger molecules
 SPLITS = ("train", "val", "test")
-GAS_CONSTANT = 1.987204259e-3  # kcal/mol/K
-TEMPERATURE = 298.15  # K, GEOM's
 BOND_ORDERS = ("other", "single", "double", "triple", "aromatic")
 # What the numbers of the atoms' features stand for. They follow from the graph and are computed when it is read; qsd
 # refuses a manifest whose vocabulary is not its own (src/chem/features.rs).
@@ -62,13 +61,6 @@ FEATURES = {
     "in_ring": ["no", "yes"],
     "ring_sizes": [*map(str, range(5))],
 }
-ORDER_CODE = {
-    Chem.BondType.SINGLE: 1,
-    Chem.BondType.DOUBLE: 2,
-    Chem.BondType.TRIPLE: 3,
-    Chem.BondType.AROMATIC: 4,
-}
-TAG_SIGN = {Chem.ChiralType.CHI_TETRAHEDRAL_CW: -1, Chem.ChiralType.CHI_TETRAHEDRAL_CCW: +1}
 
 
 def list_of(value_type):
@@ -95,128 +87,6 @@ SCHEMA = pa.schema(
 )
 
 
-class Dropped(Exception):
-    """A molecule that is left out, and the reason it is counted under."""
-
-    def __init__(self, reason, detail=""):
-        super().__init__(detail)
-        self.reason = reason
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# One molecule
-
-
-@dataclasses.dataclass
-class Ensemble:
-    """A molecule's conformers as its source gives them."""
-
-    key: str
-    mols: list  # RDKit molecules, each with one conformer
-    weights: np.ndarray  # (C,), not yet normalised
-    energies: np.ndarray  # (C,) kcal/mol above the lowest; NaN where the source has none
-
-
-def read_species(content, name):
-    """The ensemble in one of GEOM's pickles."""
-    try:
-        species = pickle.loads(content)
-        conformers = species["conformers"]
-        mols = [c["rd_mol"] for c in conformers]
-    except Exception as cause:  # a pickle may raise anything
-        raise Dropped("unreadable", f"{type(cause).__name__}: {cause}") from None
-    energies = np.array([c.get("relativeenergy", math.nan) for c in conformers], dtype=np.float64)
-    return Ensemble(species.get("smiles") or name.removesuffix(".pickle"), mols, boltzmann(conformers, energies), energies)
-
-
-def boltzmann(conformers, energies):
-    """The weights listed; where one is missing, those of the energies; uniform where these are missing too."""
-    listed = [c.get("boltzmannweight") for c in conformers]
-    if conformers and None not in listed and sum(listed) > 0:
-        return np.array(listed, dtype=np.float64)
-    if np.isfinite(energies).all():
-        degeneracy = np.array([c.get("degeneracy", 1) for c in conformers], dtype=np.float64)
-        return degeneracy * np.exp(-energies / (GAS_CONSTANT * TEMPERATURE))
-    return np.ones(len(conformers))
-
-
-def graph_of(mol):
-    """The atom-mapped SMILES with explicit hydrogens, and the molecule RDKit reads from it, in `mol`'s atom order."""
-    if len(Chem.GetMolFrags(mol)) != 1:
-        raise Dropped("disconnected")
-    mapped = Chem.Mol(mol)
-    mapped.RemoveAllConformers()
-    for atom in mapped.GetAtoms():
-        atom.SetAtomMapNum(atom.GetIdx() + 1)
-    smiles = Chem.MolToSmiles(mapped, canonical=False)
-    return smiles, parse_mapped(smiles)
-
-
-def parse_mapped(smiles):
-    """The molecule of a SMILES whose atoms are all mapped 1..N, its atoms in the order of the map."""
-    options = Chem.SmilesParserParams()
-    options.removeHs = False
-    parsed = Chem.MolFromSmiles(smiles, options)
-    if parsed is None:
-        raise Dropped("unparsable graph", smiles)
-    order = sorted(range(parsed.GetNumAtoms()), key=lambda i: parsed.GetAtomWithIdx(i).GetAtomMapNum())
-    ordered = Chem.RenumberAtoms(parsed, order)
-    for atom in ordered.GetAtoms():
-        atom.SetAtomMapNum(0)
-    return ordered
-
-
-def chirality(atom):
-    """+1 counter-clockwise, -1 clockwise, 0 none; seen from the first neighbour in the order of the bonds' indices."""
-    sign = TAG_SIGN.get(atom.GetChiralTag(), 0)
-    bonds = [bond.GetIdx() for bond in atom.GetBonds()]
-    inversions = sum(a > b for i, a in enumerate(bonds) for b in bonds[i + 1 :])
-    return -sign if inversions % 2 else sign
-
-
-def positions_of(mols):
-    """(C, N, 3) float32, in Å; the atoms of all must be the same."""
-    atoms = [a.GetAtomicNum() for a in mols[0].GetAtoms()]
-    for mol in mols:
-        if [a.GetAtomicNum() for a in mol.GetAtoms()] != atoms:
-            raise Dropped("conformers differ in their atoms")
-        if mol.GetNumConformers() != 1:
-            raise Dropped("unreadable", f"a molecule with {mol.GetNumConformers()} conformers in place of 1")
-    positions = np.stack([mol.GetConformer().GetPositions() for mol in mols]).astype(np.float32)
-    if not np.isfinite(positions).all():
-        raise Dropped("position not finite")
-    return positions
-
-
-def row_of(ensemble, max_conformers):
-    """The shard's row; conformers by falling weight, ties in the order of the source."""
-    if not ensemble.mols:
-        raise Dropped("no conformers")
-    if any(mol is None for mol in ensemble.mols):
-        raise Dropped("unreadable", "a conformer without a molecule")
-    if ensemble.mols[0].GetNumAtoms() > MAX_ATOMS:
-        raise Dropped("too many atoms", f"{ensemble.mols[0].GetNumAtoms()}, the limit is {MAX_ATOMS}")
-    positions = positions_of(ensemble.mols)
-    kept = np.argsort(-ensemble.weights, kind="stable")[:max_conformers]
-    smiles, mol = graph_of(ensemble.mols[kept[0]])
-    weights = ensemble.weights[kept]
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        raise Dropped("weights not usable")
-    return {
-        "key": ensemble.key,
-        "smiles": smiles,
-        "atomic_numbers": [a.GetAtomicNum() for a in mol.GetAtoms()],
-        "formal_charges": [a.GetFormalCharge() for a in mol.GetAtoms()],
-        "radical_electrons": [a.GetNumRadicalElectrons() for a in mol.GetAtoms()],
-        "chirality": [chirality(a) for a in mol.GetAtoms()],
-        "bonds": [i for b in mol.GetBonds() for i in (b.GetBeginAtomIdx(), b.GetEndAtomIdx())],
-        "bond_orders": [ORDER_CODE.get(b.GetBondType(), 0) for b in mol.GetBonds()],
-        "weights": (weights / weights.sum()).astype(np.float32),
-        "energies": ensemble.energies[kept].astype(np.float32),
-        "positions": positions[kept].reshape(-1),
-    }
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # One shard
 
@@ -230,6 +100,7 @@ class Task:
     folder: str
     names: tuple
     test_mols: str | None
+    clean_test: str | None
     max_conformers: int | None
 
     @property
@@ -253,18 +124,15 @@ def ensembles(task, source_hash):
         yield name, lambda name=name, content=content: read_species(content, name)
 
 
-def from_mols(key, mols):
-    """An ensemble of bare molecules: equal weights, no energies."""
-    return Ensemble(key, list(mols), np.ones(len(mols)), np.full(len(mols), math.nan))
-
-
 def make_shard(task, folder):
     """Writes one shard and, last, its sidecar, whose presence says that the shard is whole."""
     RDLogger.DisableLog("rdApp.*")
     rows, dropped, source_hash = [], [], hashlib.sha256()
+    corrected = read_corrected(task.clean_test) if task.clean_test else None
     for name, read in ensembles(task, source_hash):
         try:
-            rows.append(row_of(read(), task.max_conformers))
+            ensemble = clean(read(), corrected) if corrected else read()
+            rows.append(row_of(ensemble, task.max_conformers))
         except Dropped as cause:
             dropped.append({"split": task.split, "molecule": name, "reason": cause.reason, "detail": str(cause)})
         except Exception as cause:  # RDKit refuses a molecule in many ways
@@ -387,8 +255,10 @@ def plan_tasks(options, folder):
             inputs = sorted(pickle.loads(options.test_mols.read_bytes()))
         size = len(inputs) if test_mols else options.molecules_per_shard  # that file is read whole, so do it once
         limit = None if name == "test" else options.max_conformers
+        corrected = str(options.clean_test) if name == "test" and options.clean_test else None
         for number, start in enumerate(range(0, len(inputs), max(size, 1))):
-            tasks.append(Task(name, number, str(folder), tuple(inputs[start : start + size]), test_mols, limit))
+            part = tuple(inputs[start : start + size])
+            tasks.append(Task(name, number, str(folder), part, test_mols, corrected, limit))
     return tasks
 
 
@@ -447,7 +317,8 @@ def sum_up(tasks, folder, options):
 
 
 def manifest_of(options, splits, counts, elements, source_sha256):
-    files = {"split": options.split} | ({"test_mols": options.test_mols} if options.test_mols else {})
+    files = {"split": options.split, "test_mols": options.test_mols, "clean_test": options.clean_test}
+    files = {key: path for key, path in files.items() if path}
     command = (
         f"prepare_geom.py --geom {options.geom.name} --partition {options.partition} "
         + " ".join(f"--{key.replace('_', '-')} {path.name}" for key, path in files.items())
@@ -486,6 +357,7 @@ def fingerprint(options):
         "partition": options.partition,
         "split": sha256_of(options.split),
         "test_mols": sha256_of(options.test_mols) if options.test_mols else None,
+        "clean_test": sha256_of(options.clean_test) if options.clean_test else None,
         "max_conformers": options.max_conformers,
         "molecules_per_shard": options.molecules_per_shard,
         "tools": [platform.python_version(), rdkit.__version__, pa.__version__, np.__version__],
@@ -541,6 +413,9 @@ def parse_arguments():
     parser.add_argument("--partition", choices=("drugs", "qm9"), required=True)
     parser.add_argument("--split", type=Path, required=True, help="split.npy of that partition (its loading, too, unpickles)")
     parser.add_argument("--test-mols", type=Path, help="test_mols.pkl in place of the split's test molecules")
+    parser.add_argument(
+        "--clean-test", type=Path, help="test_smiles_corrected.csv: keep in the test split what the field evaluates on"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the folder to create; must not exist")
     parser.add_argument("--name", help="the data set's name (default: geom-PARTITION)")
     parser.add_argument("--max-conformers", type=positive, default=30, help="kept in train and val (default 30)")

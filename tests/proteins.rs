@@ -177,6 +177,30 @@ fn the_same_backbones_from_any_number_of_processes() {
     assert_eq!(atoms(&folded("auto", &guide)), atoms(&files(&path("cath"))[0].1), "its own guide leads nowhere");
 }
 
+#[test]
+fn backbones_as_long_as_a_data_sets_chains() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    train(0, &path("run"), &["train.steps=1"]).success();
+    let draw = |ranks: usize, name: &str, more: &[&str]| {
+        let data = ["--data", "data/sample/proteins", "--limit", "3"];
+        sample(ranks, &path("run"), &path(name), &[&data, more].concat()).success();
+        files(&path(name))
+    };
+    let split = Dataset::open(&root().join("data/sample/proteins"), false).unwrap().split("test").unwrap();
+    let found = draw(0, "a", &[]);
+    for (i, (name, content)) in found.iter().enumerate() {
+        let n = split.num_points(i).unwrap();
+        assert_eq!(name, &format!("record-{i:06}-length-{n}-0000.pdb"));
+        assert_eq!(content.lines().filter(|line| line.starts_with("ATOM")).count(), n);
+    }
+    assert_eq!(found.len(), 3);
+    let more = draw(2, "b", &["--num", "2"]);
+    assert_eq!(more.len(), 6);
+    assert!(found.iter().all(|file| more.contains(file)), "samples do not depend on what else is drawn");
+    sample(0, &path("run"), &path("x"), &["--data", "data/sample/qm9"]).failure(4, &["trained on chains", "molecules"]);
+}
+
 /// A class of the level T that the checkpoint knows.
 fn fold_code(run: &Path) -> String {
     let latest = fs::read_to_string(run.join("checkpoints/latest")).unwrap();

@@ -8,6 +8,7 @@
 pub mod checkpoint;
 mod clip;
 mod config;
+pub(crate) mod drawing;
 mod ema;
 mod gradient;
 mod inspect;
