@@ -1,9 +1,10 @@
-//! The quotient that molecules live in, by rigid motions: do the projected samplers draw from the target's law of shapes?
+//! The quotient that molecules live in, by rigid motions: do the projected samplers draw from the target's law of
+//! shapes?
 //!
 //! Two targets whose denoisers are known in closed form: four Gaussian points, told by the singular values of their
-//! coordinates, and a rigid template that is turned at random, with noise. The figure shows the law of shapes under each
-//! sampler beside the exact one, the error as steps get shorter, and the lengths of the deterministic samplers' paths when the
-//! network turns what it denoises.
+//! coordinates, and a rigid template that is turned at random, with noise. The figure shows the law of shapes under
+//! each sampler beside the exact one, the error as steps get shorter, and the lengths of the deterministic samplers'
+//! paths when the network turns what it denoises.
 //!
 //! ```text
 //! cargo run --release --example se3 -- --out docs/se3.svg
@@ -11,6 +12,7 @@
 
 mod analytic;
 mod figure;
+mod output;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,8 +97,8 @@ struct Convergence {
     way: Way,
     /// The singular values at `--steps` steps, from the smallest.
     values: Vec<Vec<f64>>,
-    /// By how much the singular values are too large, as a share of the exact mean and averaged over the three, with its
-    /// standard error; for each of [`steps`].
+    /// By how much the singular values are too large, as a share of the exact mean and averaged over the three, with
+    /// its standard error; for each of [`steps`].
     errors: Vec<(f64, f64)>,
 }
 
@@ -146,7 +148,7 @@ fn print_singular_values(exact: &[Vec<f64>], convergence: &[Convergence]) {
     let n = convergence[0].values[0].len();
     let usual = usual_distance(1.0 / n as f64 + 1.0 / DRAWS as f64);
     println!(
-        "\n{n} samples each, ± one standard error; one feature of exact samples would stay below {usual:.3} in 19 of 20 cases.\n"
+        "\n{n} samples each, ± one standard error; one feature of exact ones would stay below {usual:.3} in 19 of 20 cases.\n"
     );
 }
 

@@ -1,9 +1,9 @@
 //! The smallest quotient: the plane modulo its rotations, R²/SO(2).
 //!
-//! The target is two noisy rings, so that a shape is a radius and its law is known in closed form, as is the denoiser. The
-//! figure shows paths of the plain and the projected samplers, and the radii they arrive at beside the exact density: with
-//! the curvature term −h̃ = x/|x|², without it, and with its sign as some statements have it. All steps are
-//! [`Sampler::step`], with the group [`So2`].
+//! The target is two noisy rings, so that a shape is a radius and its law is known in closed form, as is the denoiser.
+//! The figure shows paths of the plain and the projected samplers, and the radii they arrive at beside the exact
+//! density: with the curvature term −h̃ = x/|x|², without it, and with its sign as some statements have it. All steps
+//! are [`Sampler::step`], with the group [`So2`].
 //!
 //! ```text
 //! cargo run --release --example so2 -- --out docs/so2.svg
@@ -11,6 +11,7 @@
 
 mod analytic;
 mod figure;
+mod output;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -142,8 +143,8 @@ fn radii(args: &Args, way: Way) -> Result<Vec<f64>> {
     Ok(parts.iter().flat_map(|part| part.points()).map(|p| norm_squared(p).sqrt()).collect())
 }
 
-/// The paths of a few points. The deterministic samplers are given a network that turns what it denoises, as one may that was
-/// trained by a projected loss.
+/// The paths of a few points. The deterministic samplers are given a network that turns what it denoises, as one may
+/// that was trained by a projected loss.
 fn paths(args: &Args, way: Way) -> Result<Vec<Vec<(f64, f64)>>> {
     let deterministic = matches!(way, Way::PlainOde | Way::ProjectedOde);
     let ids: Vec<u64> = (0..if deterministic { 10 } else { 4 }).collect();

@@ -165,7 +165,8 @@ fn template_shapes_are_reproduced() {
 
 #[test]
 fn bessel_functions_are_their_integrals() {
-    // I_n(x) = 1/2π ∫ e^{x cos a} cos(na) da, by the trapezoidal rule, which is exact to round-off for periodic functions.
+    // I_n(x) = 1/2π ∫ e^{x cos a} cos(na) da, by the trapezoidal rule, which is exact to round-off for periodic
+    // functions.
     let integral = |x: f64, n: f64| {
         let angles = (0..400).map(|k| f64::from(k) * std::f64::consts::TAU / 400.0);
         angles.map(|a| (x * (a.cos() - 1.0)).exp() * (n * a).cos()).sum::<f64>() / 400.0

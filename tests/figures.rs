@@ -1,5 +1,5 @@
-//! The examples that show the samplers' exactness, run small: what their tables and figures say, and that wrong samplers
-//! are seen to be wrong.
+//! The examples that draw. Those that show the samplers' exactness, run small: what their tables and figures say, and
+//! that wrong samplers are seen to be wrong.
 
 mod common;
 
@@ -155,4 +155,47 @@ fn figures_do_not_depend_on_threads_and_their_failures_are_said() {
     let missing = folder.path().join("no/such/folder/figure.svg");
     draw("so2", &missing, &["--samples", "100", "--steps", "20"]).failure(7, &["no/such/folder"]);
     assert_eq!(draw("se3", &missing, &["--samples", "5"]).code, 2);
+}
+
+/// A molecule as an SDF record, and a chain as a PDB file.
+const WATERS: &str = "water
+  test
+
+  3  2  0  0  0  0            999 V2000
+    0.0000    0.0000    0.1000 O   0  0
+    0.7600    0.0000   -0.4800 H   0  0
+   -0.7600    0.0000   -0.4800 H   0  0
+  1  2  1  0
+  1  3  1  0
+M  END
+$$$$
+";
+const RESIDUES: &str = "\
+ATOM      1  CA  ALA A   1       0.000   0.000   0.000  1.00  0.00           C
+ATOM      2  CA  ALA A   2       3.800   0.000   0.000  1.00  0.00           C
+ATOM      3  CA  ALA A   3       5.000   3.600   0.000  1.00  0.00           C
+ATOM      4  CA  ALA A   4       8.500   4.500   1.200  1.00  0.00           C
+";
+
+#[test]
+fn samples_are_drawn_from_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("waters.sdf"), WATERS.repeat(7)).unwrap();
+    std::fs::write(path("chain.pdb"), RESIDUES).unwrap();
+    std::fs::write(path("empty.sdf"), "").unwrap();
+    // Width and height stand in the bytes 16 to 24 of a PNG file.
+    let size = |name: &str| {
+        let bytes = std::fs::read(path(name)).unwrap();
+        assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
+        [16, 20].map(|at| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()))
+    };
+    let draw = |args: &[&str]| run(0, &example("draw"), args);
+    draw(&[&path("waters.sdf"), "--out", &path("all.png")]).success();
+    draw(&[&path("waters.sdf"), "--every", "3", "--out", &path("some.png")]).success();
+    draw(&[&path("chain.pdb"), &path("chain.pdb"), "--out", &path("chains.png")]).success();
+    assert_eq!([size("all.png"), size("some.png"), size("chains.png")], [[1024, 512], [768, 256], [512, 256]]);
+    draw(&[&path("empty.sdf"), "--out", &path("x.png")]).failure(3, &["empty.sdf", "nothing to draw"]);
+    draw(&[&path("missing.sdf"), "--out", &path("x.png")]).failure(7, &["missing.sdf"]);
+    assert!(!folder.path().join("x.png").exists());
 }

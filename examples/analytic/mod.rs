@@ -110,7 +110,8 @@ impl Way {
     }
 }
 
-/// The quotient treatment of a one-sided path from a Gaussian prior of this scale (Å), with a network that predicts data.
+/// The quotient treatment of a one-sided path from a Gaussian prior of this scale (Å), with a network that predicts
+/// data.
 pub fn diffusion(prior_scale: f64) -> DiffusionConfig {
     DiffusionConfig {
         prediction: Prediction::Data,

@@ -48,10 +48,12 @@ fn ring(r: f64, radius: f64, variance: f64) -> (f64, f64) {
     ((-(r - radius).powi(2) / (2.0 * variance)).exp() * i0, scaled_i1(kappa) / i0)
 }
 
-/// E[x_1|x_t] for x_1 = ρ (cos θ, sin θ) + τ ε, θ uniform, ρ one of the rings, and x_t = t x_1 + (1−t) z, point by point.
+/// E[x_1|x_t] for x_1 = ρ (cos θ, sin θ) + τ ε, θ uniform, ρ one of the rings, and x_t = t x_1 + (1−t) z, point by
+/// point.
 ///
 /// Given its ring a point is that of a circle of radius tρ with noise V = (1−t)² + t²τ²; by Bayes' rule the rings'
-/// posterior shares follow from its density, and E[x_1|x_t, ρ] = m + (tτ²/V)(x_t − t m), m the mean of the circle's point.
+/// posterior shares follow from its density, and E[x_1|x_t, ρ] = m + (tτ²/V)(x_t − t m), m the mean of the circle's
+/// point.
 pub fn denoiser(t: f64, x: &[Point]) -> Vec<Point> {
     let noise = t * t * TAU * TAU;
     let variance = (1.0 - t) * (1.0 - t) + noise;

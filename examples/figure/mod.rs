@@ -3,9 +3,6 @@
 // Each program uses its own part of this.
 #![allow(dead_code)]
 
-use std::fs::Permissions;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use plotters::coord::Shift;
@@ -15,6 +12,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use qsd::{Error, Result};
 
 use crate::analytic::Way;
+use crate::output;
 
 /// A part of a figure.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -128,10 +126,5 @@ pub fn save(path: &Path, size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Resul
         draw(&area)?;
         drawn(area.present())?;
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Readable as any new file is, not for the owner alone as temporary files are.
-    let mut builder = tempfile::Builder::new();
-    let mut file = builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder).map_err(Error::io(folder))?;
-    file.write_all(svg.as_bytes()).map_err(Error::io(path))?;
-    file.persist(path).map(drop).map_err(|error| Error::io(path)(error.error))
+    output::save(path, svg.as_bytes())
 }
