@@ -22,7 +22,6 @@ mod run_dir;
 mod schedule;
 mod setup;
 mod state;
-mod stop;
 mod trainer;
 mod update;
 
