@@ -1,10 +1,7 @@
 //! The atoms that an RMSD is taken over: what RDKit's `Chem.RemoveHs` leaves with its default parameters.
 
-use crate::chem::{Adjacency, BondOrder, Molecule, Rings, classes};
+use crate::chem::{Adjacency, BondOrder, Molecule, classes};
 use crate::geometry::Point;
-
-/// Double bonds in smaller rings are cis of necessity, so that RDKit gives them no stereo mark.
-const MIN_STEREO_RING: usize = 8;
 
 /// A molecule without the hydrogens that its other atoms imply.
 ///
@@ -71,18 +68,12 @@ fn hydrogens_that_show_stereo(molecule: &Molecule, adjacency: &Adjacency) -> Vec
         return Vec::new();
     }
     let class = classes(molecule, adjacency, &vec![0; molecule.atoms.len()]);
-    let rings = Rings::new(molecule);
     let can_be_either = |&(_, near, far): &(usize, usize, crate::chem::Neighbour)| {
         let sides: Vec<_> = adjacency.of(far.atom).iter().filter(|side| side.atom != near).collect();
-        let in_small_ring = rings
-            .rings()
-            .iter()
-            .any(|ring| ring.len() < MIN_STEREO_RING && ring.contains(&near) && ring.contains(&far.atom));
         let plain = |side: &&crate::chem::Neighbour| {
             matches!(molecule.bonds[side.bond].order, BondOrder::Single | BondOrder::Aromatic)
         };
-        !in_small_ring
-            && sides.iter().all(plain)
+        sides.iter().all(plain)
             && match sides.as_slice() {
                 [_] => true,
                 [a, b] => class[a.atom] != class[b.atom],

@@ -7,11 +7,14 @@
 //! | check | holds if |
 //! |---|---|
 //! | bond lengths | each is 0.75 to 1.25 times the sum of the covalent radii (Cordero et al. 2008), times 0.92, 0.88, 0.79 for aromatic, double and triple bonds |
-//! | bond angles | the distance that each spans, sin θ/2 in units of its arms, is 0.75 to 1.25 times that of the ideal θ: 180° between two double bonds or beside a triple one, else 120° at aromatic and double bonds, 109.5°; 60°, 90° in rings of 3 and 4, and no more than the lower limit where an atom of such a ring has arms outside |
+//! | bond angles | the distance that each spans, sin θ/2 in units of its arms, is 0.75 to 1.25 times that of the ideal θ: 180° between two double bonds or beside a triple one, else 120° at aromatic and double bonds, 109.5°; 60° and 90° within rings of 3 and 4 |
 //! | no clash | atoms more than three bonds apart, or in different parts, are no closer than 0.75 times the sum of their van der Waals radii (Bondi 1964), times 0.7 at four and 0.85 at five bonds; with a hydrogen, no closer than half the sum |
 //! | handedness | v₁ · (v₂ × v₃) of each centre of stated handedness has the stated sign |
 //! | aromatic rings | the atoms of each aromatic ring of 5 or 6 lie within 0.25 Å of their common plane |
-//! | double bonds | likewise the six atoms of each C=C of trigonal carbons, outside small rings |
+//! | double bonds | likewise the six atoms of each C=C of trigonal carbons outside rings, but for those beside a charge |
+//!
+//! Beside a charge a double bond is one of several resonance structures, and often but a way of writing: GEOM's graphs, perceived from
+//! coordinates, write twisted amides as `[O-]C(=C…)…=[S+]`. In rings, the bonds' other arms need not lie in the plane (bridgeheads).
 //!
 //! Handedness is compared with the tags of the molecule that is given: give the one that was asked for. [`Molecule`] does not say
 //! which way a double bond points, so that E and Z are not told apart.
@@ -227,8 +230,7 @@ fn angles(molecule: &Molecule, adjacency: &Adjacency, rings: &Rings) -> Vec<([us
         let ideal = ideal_angle(arms.iter().map(|arm| molecule.bonds[arm.bond].order));
         for (k, first) in arms.iter().enumerate() {
             for second in &arms[k + 1..] {
-                let together =
-                    |ring: &&Vec<usize>| [first.atom, apex, second.atom].iter().all(|atom| ring.contains(atom));
+                let together = |ring: &&Vec<usize>| [first.atom, apex, second.atom].iter().all(|atom| ring.contains(atom));
                 let ideal = match rings.rings().iter().filter(together).map(Vec::len).min() {
                     Some(3) => 60.0,
                     Some(4) => 90.0,
@@ -310,13 +312,15 @@ fn aromatic_rings(molecule: &Molecule, adjacency: &Adjacency, rings: &Rings) -> 
     rings.rings().iter().filter(is_aromatic).cloned().collect()
 }
 
-/// The double bonds between carbons with two more neighbours each, with these, but for those of small rings, whose other arms
-/// cannot always lie in the plane (bridgeheads).
+/// The double bonds outside rings between carbons with two more neighbours each, none of them charged, as these six atoms.
 fn double_bonds(molecule: &Molecule, adjacency: &Adjacency, rings: &Rings) -> Vec<Vec<usize>> {
-    let trigonal = |atom: usize| molecule.atoms[atom].atomic_number == 6 && adjacency.of(atom).len() == 3;
+    let neutral = |atom: usize| molecule.atoms[atom].formal_charge == 0;
+    let trigonal = |atom: usize| {
+        let around = adjacency.of(atom);
+        molecule.atoms[atom].atomic_number == 6 && around.len() == 3 && around.iter().all(|n| neutral(n.atom))
+    };
     let doubles = molecule.bonds.iter().enumerate().filter(|(_, bond)| bond.order == BondOrder::Double);
-    let ends =
-        doubles.filter(|(index, _)| !rings.contains_bond(*index)).map(|(_, b)| [b.begin as usize, b.end as usize]);
+    let ends = doubles.filter(|(index, _)| !rings.contains_bond(*index)).map(|(_, b)| [b.begin as usize, b.end as usize]);
     let around = |ends: [usize; 2]| {
         let mut atoms: Vec<usize> = ends.iter().flat_map(|&end| adjacency.of(end)).map(|n| n.atom).collect();
         atoms.sort_unstable();
