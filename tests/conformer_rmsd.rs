@@ -47,7 +47,10 @@ impl<'a> Enumeration<'a> {
                     ends(other).contains(&centre)
                         && terminal(far)
                         && far != end
-                        && matches!(orders, (BondOrder::Single, BondOrder::Double) | (BondOrder::Double, BondOrder::Single))
+                        && matches!(
+                            orders,
+                            (BondOrder::Single, BondOrder::Double) | (BondOrder::Double, BondOrder::Single)
+                        )
                 };
                 if terminal(end) && probe.bonds.iter().any(opposite) {
                     (neutral[end], either[k]) = (true, true);
@@ -117,10 +120,12 @@ fn deviation(mobile: &[Point], target: &[Point]) -> f64 {
 
 /// Graphs with many symmetries, terminal groups and charges: a tree of few kinds of atoms, closed by few more bonds.
 fn graphs() -> impl Strategy<Value = Molecule> {
-    let atom_kinds = prop::collection::vec(prop::sample::select(vec![(6, 0, 0), (6, 0, 0), (8, 0, 0), (8, -1, 0), (7, 0, 1)]), 1..8);
-    let orders = prop::sample::select(vec![BondOrder::Single, BondOrder::Single, BondOrder::Double, BondOrder::Aromatic]);
-    (atom_kinds, prop::collection::vec((any::<u32>(), orders), 8), prop::collection::vec((0u32..8, 0u32..8), 0..3)).prop_map(
-        |(kinds, tree, rings)| {
+    let atom_kinds =
+        prop::collection::vec(prop::sample::select(vec![(6, 0, 0), (6, 0, 0), (8, 0, 0), (8, -1, 0), (7, 0, 1)]), 1..8);
+    let orders =
+        prop::sample::select(vec![BondOrder::Single, BondOrder::Single, BondOrder::Double, BondOrder::Aromatic]);
+    (atom_kinds, prop::collection::vec((any::<u32>(), orders), 8), prop::collection::vec((0u32..8, 0u32..8), 0..3))
+        .prop_map(|(kinds, tree, rings)| {
             let n = kinds.len() as u32;
             let mut bonds: Vec<Bond> = (1..n)
                 .zip(&tree)
@@ -131,9 +136,11 @@ fn graphs() -> impl Strategy<Value = Molecule> {
                     bonds.push(Bond { begin, end, order: BondOrder::Single });
                 }
             }
-            Molecule { atoms: kinds.into_iter().map(|(z, charge, radicals)| atom(z, charge, radicals)).collect(), bonds }
-        },
-    )
+            Molecule {
+                atoms: kinds.into_iter().map(|(z, charge, radicals)| atom(z, charge, radicals)).collect(),
+                bonds,
+            }
+        })
 }
 
 fn positions(atoms: usize) -> impl Strategy<Value = Vec<Point>> {
@@ -213,7 +220,8 @@ proptest! {
 #[test]
 fn a_mirror_image_is_another_conformer() {
     let molecule = smiles::parse("C[C@H](O)F").unwrap();
-    let x: Vec<Point> = (0..molecule.atoms.len()).map(|k| [k as f64, (k * k) as f64 * 0.3, ((k * 7) % 5) as f64]).collect();
+    let x: Vec<Point> =
+        (0..molecule.atoms.len()).map(|k| [k as f64, (k * k) as f64 * 0.3, ((k * 7) % 5) as f64]).collect();
     let mirrored: Vec<Point> = x.iter().map(|p| [p[0], p[1], -p[2]]).collect();
     assert!(rmsd(&RmsdOptions::default(), (&molecule, &x), (&molecule, &mirrored)) > 0.05);
 }
@@ -221,7 +229,8 @@ fn a_mirror_image_is_another_conformer() {
 #[test]
 fn what_cannot_be_compared_says_why() {
     let [propanol, isopropanol, propane] = ["CCCO", "CC(O)C", "CCC"].map(|text| smiles::parse(text).unwrap());
-    let conformer = |molecule: &Molecule| [(0..molecule.atoms.len()).map(|k| [k as f64, 0.0, (k % 3) as f64]).collect()];
+    let conformer =
+        |molecule: &Molecule| [(0..molecule.atoms.len()).map(|k| [k as f64, 0.0, (k % 3) as f64]).collect()];
     let mismatch = |reference: &Molecule, generated: &Molecule| {
         let matrix = rmsd_matrix(reference, &conformer(reference), generated, &conformer(generated)).unwrap();
         assert!(matrix.values[0].is_nan());
@@ -247,7 +256,9 @@ fn a_spent_budget_is_told() {
         (0..molecule.atoms.len()).map(|k| [number(3 * k), number(3 * k + 1), number(3 * k + 2)]).collect::<Vec<Point>>()
     };
     let (x, y) = ([scattered(1)], [scattered(2)]);
-    let matrix = |budget: u64| rmsd_matrix_with(&RmsdOptions { budget, ..RmsdOptions::default() }, (&molecule, &y), (&molecule, &x)).unwrap();
+    let matrix = |budget: u64| {
+        rmsd_matrix_with(&RmsdOptions { budget, ..RmsdOptions::default() }, (&molecule, &y), (&molecule, &x)).unwrap()
+    };
     let (whole, cut) = (matrix(u64::MAX), matrix(40));
     assert!(whole.unproven.is_empty());
     assert_eq!(cut.unproven, [0]);
@@ -299,10 +310,12 @@ fn compare_with_rdkit(source: &str) -> usize {
     let mut compared = 0;
     for case in &cases {
         let (reference, generated) = (case.reference.molecule(), case.generated.molecule());
-        let size = case.references.iter().flatten().flatten().map(|c| c * c).sum::<f64>() / case.references.len() as f64;
+        let size =
+            case.references.iter().flatten().flatten().map(|c| c * c).sum::<f64>() / case.references.len() as f64;
         for (terminal_groups, expected) in [(true, &case.expected), (false, &case.expected_unrestricted)] {
             let options = RmsdOptions { terminal_groups, ..RmsdOptions::default() };
-            let matrix = rmsd_matrix_with(&options, (&reference, &case.references), (&generated, &case.samples)).unwrap();
+            let matrix =
+                rmsd_matrix_with(&options, (&reference, &case.references), (&generated, &case.samples)).unwrap();
             for (&found, &expected) in matrix.values.iter().zip(expected) {
                 assert!(agrees(found, expected, size), "{}: {found}, RDKit {expected:?}", case.name);
                 compared += 1;
@@ -325,7 +338,8 @@ fn rdkit_agrees_on_real_conformers() {
 
 /// Every conformer of a partition of the sample, with its molecule.
 fn real_conformers(partition: &str, mut each: impl FnMut(&str, &Molecule, Vec<Point>)) {
-    let dataset = Dataset::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample").join(partition), true).unwrap();
+    let dataset =
+        Dataset::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample").join(partition), true).unwrap();
     for name in ["train", "val", "test"] {
         let split = dataset.split(name).unwrap();
         for index in 0..split.len() {
@@ -388,14 +402,17 @@ fn ruined_conformers_are_not_valid() {
         });
         if let Some(other) = other {
             let folded = ruined(&|points| {
-                let middle: Point = std::array::from_fn(|k| points[heavy][k] + 0.7 * (points[other][k] - points[heavy][k]));
+                let middle: Point =
+                    std::array::from_fn(|k| points[heavy][k] + 0.7 * (points[other][k] - points[heavy][k]));
                 points[hydrogen] = std::array::from_fn(|k| middle[k] + 0.1 * f64::from(k == 0));
             });
             assert!(folded.contains(&"sound bond angles"), "{key}: {folded:?}");
             seen[1] += 1;
         }
         let (first, last) = (0, molecule.atoms.len() - 1);
-        let near = |atom: u32| molecule.bonds.iter().any(|b| [b.begin, b.end].contains(&atom) && [b.begin, b.end].contains(&(last as u32)));
+        let near = |atom: u32| {
+            molecule.bonds.iter().any(|b| [b.begin, b.end].contains(&atom) && [b.begin, b.end].contains(&(last as u32)))
+        };
         if !near(0) {
             let collided = ruined(&|points| points[last] = points[first].map(|c| c + 0.2));
             seen[2] += usize::from(collided.contains(&"no clash"));
@@ -412,7 +429,14 @@ fn ruined_conformers_are_not_valid() {
     // A double bond turned by a right angle.
     let ethene = smiles::parse("C=C").unwrap();
     let arm = |x: f64, y: f64, z: f64| [x, y, z];
-    let flat = [[0.0; 3], [1.33, 0.0, 0.0], arm(-0.56, 0.92, 0.0), arm(-0.56, -0.92, 0.0), arm(1.89, 0.92, 0.0), arm(1.89, -0.92, 0.0)];
+    let flat = [
+        [0.0; 3],
+        [1.33, 0.0, 0.0],
+        arm(-0.56, 0.92, 0.0),
+        arm(-0.56, -0.92, 0.0),
+        arm(1.89, 0.92, 0.0),
+        arm(1.89, -0.92, 0.0),
+    ];
     assert!(failures(&ethene, &flat).is_empty());
     let mut turned = flat;
     (turned[4], turned[5]) = (arm(1.89, 0.0, 0.92), arm(1.89, 0.0, -0.92));
