@@ -35,6 +35,9 @@ pub enum Error {
     /// A tensor operation failed: a defect of qsd, or memory ran out (exit code 8).
     #[error("tensor computation failed: {0}")]
     Compute(#[from] candle_core::Error),
+    /// The program was asked to stop; what it had done is kept, and the same command goes on (exit code 75).
+    #[error("{0}")]
+    Stopped(String),
     /// A failure that all processes of a job have been told of, so that one of them speaks for all.
     #[error("{}{message}", if *rank == 0 { String::new() } else { format!("rank {rank}: ") })]
     Agreed {
@@ -65,6 +68,7 @@ impl Error {
             Error::NonFinite(_) => 6,
             Error::Io { .. } => 7,
             Error::Compute(_) => 8,
+            Error::Stopped(_) => crate::cli::STOPPED,
             Error::Agreed { code, .. } => *code,
         }
     }

@@ -38,6 +38,7 @@ pub mod diffusion;
 pub mod distributed;
 mod error;
 pub mod eval;
+mod files;
 pub mod geometry;
 pub mod model;
 pub mod random;

@@ -47,15 +47,14 @@ impl Evaluator {
             match dtype {
                 Dtype::F64 => data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
                 Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).into()).collect(),
-                Dtype::I64 => {
-                    data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect()
-                }
+                Dtype::I64 => data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect(),
                 other => panic!("unexpected {other:?}"),
             }
         };
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let tensors = tensors.tensors().into_iter();
-        let tensor = |view: safetensors::tensor::TensorView| (view.shape().to_vec(), numbers(view.dtype(), view.data()));
+        let tensor =
+            |view: safetensors::tensor::TensorView| (view.shape().to_vec(), numbers(view.dtype(), view.data()));
         Evaluator { tensors: tensors.map(|(name, view)| (name, tensor(view))).collect(), smiles }
     }
 
@@ -96,7 +95,8 @@ fn matrices_give_the_evaluators_scores() {
 #[test]
 fn missing_values_are_left_out_and_missing_conformers_are_not_covered() {
     let nan = f64::NAN;
-    let matrix = |values: &[f64]| RmsdMatrix { references: 2, generated: 2, values: values.to_vec(), ..RmsdMatrix::default() };
+    let matrix =
+        |values: &[f64]| RmsdMatrix { references: 2, generated: 2, values: values.to_vec(), ..RmsdMatrix::default() };
     let scores = coverage(&matrix(&[0.5, nan, nan, nan]), &[0.5, 0.6]);
     assert_eq!((scores.recall, scores.precision), (vec![0.0, 0.5], vec![0.0, 0.5]));
     assert!(scores.amr_recall.is_nan() && scores.amr_precision.is_nan());
@@ -136,12 +136,8 @@ fn ensembles_give_the_evaluators_scores() {
     for (name, curve) in curves {
         compare(&format!("eval.summary.{name}"), zip(curve, oracle.get(&format!("eval.summary.{name}"))), 1e-15);
     }
-    let amr = [
-        summary.amr_recall_mean,
-        summary.amr_recall_median,
-        summary.amr_precision_mean,
-        summary.amr_precision_median,
-    ];
+    let amr =
+        [summary.amr_recall_mean, summary.amr_recall_median, summary.amr_precision_mean, summary.amr_precision_median];
     compare("eval.summary_AMR", zip(&amr, oracle.get("eval.summary_AMR(R_mean,R_median,P_mean,P_median)")), 1e-9);
 }
 

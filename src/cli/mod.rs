@@ -1,11 +1,13 @@
-//! What the programs show on the terminal and tell the shell: progress, durations, exit codes.
+//! What the programs show on the terminal and tell the shell: progress, durations, exit codes; and requests to stop.
 
 mod exit;
 pub mod human;
 mod progress;
+mod stop;
 
 pub use exit::exit;
 pub use progress::Progress;
+pub use stop::{STOPPED, StopRequest};
 
 /// Writes a line to standard error at once, so that what several processes say does not mix.
 pub fn say(line: impl std::fmt::Display) {

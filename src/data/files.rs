@@ -6,15 +6,11 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::files::hex;
 use crate::{Error, Result};
 
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// The SHA-256 of a file in hexadecimal digits.
-pub(super) fn sha256_of(path: &Path) -> Result<String> {
+pub(crate) fn sha256_of(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     let mut digest = Sha256::new();
     let mut chunk = vec![0; 1 << 20];

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::files::hex;
 use super::schema::{BOND_ORDERS, Kind, ROWS_PER_BATCH, SCHEMA_VERSION};
 use crate::bio::FoldClasses;
 use crate::chem::features::{Feature, vocabulary};
+use crate::files::hex;
 use crate::{Error, Result};
 
 /// The manifest's name in the data set's folder.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::files::{file_name, hex, sha256_of};
+use super::files::{file_name, sha256_of};
 use super::import::QUARANTINE;
 use super::manifest::Manifest;
 use super::rows::NewChain;
@@ -17,6 +17,7 @@ use super::splitting::{check_fractions, check_max_bad, split_of};
 use super::writer::{DatasetWriter, Provenance};
 use crate::bio::{self, Chain, Clusters, Entry, Filters, FoldClasses, Kind, Labels, Subject};
 use crate::cli::Progress;
+use crate::files::{hex, walk};
 use crate::{Error, Result};
 
 /// Files read together, by all cores.
@@ -355,26 +356,6 @@ fn find(inputs: &ProteinInputs) -> Result<Vec<Input>> {
             Ok(read_list(list)?.into_iter().map(pick).collect())
         }
     }
-}
-
-/// All files below a folder, by name; hidden ones are passed over.
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
-    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(Error::io(folder))?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let (path, kind) = (entry.path(), entry.file_type().map_err(Error::io(entry.path()))?);
-        if file_name(&path).starts_with('.') {
-            continue;
-        }
-        // Folders behind links are passed over: a link to a folder above would never end.
-        match kind.is_dir() {
-            true => walk(&path, found)?,
-            false if path.is_dir() => {}
-            false => found.push(path),
-        }
-    }
-    Ok(())
 }
 
 /// The ids of a list, each once, in its order.

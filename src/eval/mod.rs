@@ -6,3 +6,6 @@
 
 pub mod backbones;
 pub mod conformers;
+pub mod distributions;
+mod output;
+pub mod picture;

@@ -34,7 +34,7 @@ impl RigidMotion {
 pub fn align(mobile: &[Point], target: &[Point]) -> RigidMotion {
     assert_eq!(mobile.len(), target.len(), "one target per point");
     let (from, to) = (centroid(mobile), centroid(target));
-    let rotation = rotation_from_quaternion(best_quaternion(&centred(mobile, &from), &centred(target, &to)));
+    let rotation = best_rotation(&correlations(&centred(mobile, &from), &centred(target, &to)));
     RigidMotion { rotation, translation: sub(&to, &rotate(&rotation, &from)) }
 }
 
@@ -48,9 +48,29 @@ fn centred(x: &[Point], centroid: &Point) -> Vec<Point> {
     points
 }
 
+/// The correlations `S_ij = Σ mobile_i target_j`.
+fn correlations(mobile: &[Point], target: &[Point]) -> [[f64; 3]; 3] {
+    let mut s = [[0.0; 3]; 3];
+    for (a, b) in mobile.iter().zip(target) {
+        for i in 0..3 {
+            for j in 0..3 {
+                s[i][j] += a[i] * b[j];
+            }
+        }
+    }
+    s
+}
+
+/// The rotation R that maximises `Σ target · R mobile = Σ_ij R_ji S_ij`, by the correlations
+/// `S_ij = Σ mobile_i target_j` of two centred clouds. The smallest of several that are equally good; none for
+/// correlations that are not finite.
+pub fn best_rotation(correlations: &[[f64; 3]; 3]) -> Rotation {
+    rotation_from_quaternion(best_quaternion(correlations))
+}
+
 /// The unit quaternion q that maximises `Σ target · R(q) mobile = qᵀ M q`.
-fn best_quaternion(mobile: &[Point], target: &[Point]) -> [f64; 4] {
-    let m = horn_matrix(mobile, target);
+fn best_quaternion(correlations: &[[f64; 3]; 3]) -> [f64; 4] {
+    let m = horn_matrix(correlations);
     if m.iter().any(|entry| !entry.is_finite()) {
         return [1.0, 0.0, 0.0, 0.0];
     }
@@ -67,17 +87,9 @@ fn best_quaternion(mobile: &[Point], target: &[Point]) -> [f64; 4] {
     }
 }
 
-/// Horn's symmetric 4×4 matrix of the correlations `S_ij = Σ mobile_i target_j`.
-fn horn_matrix(mobile: &[Point], target: &[Point]) -> Matrix4<f64> {
-    let mut s = [[0.0; 3]; 3];
-    for (a, b) in mobile.iter().zip(target) {
-        for i in 0..3 {
-            for j in 0..3 {
-                s[i][j] += a[i] * b[j];
-            }
-        }
-    }
-    let [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]] = s;
+/// Horn's symmetric 4×4 matrix of the correlations.
+fn horn_matrix(correlations: &[[f64; 3]; 3]) -> Matrix4<f64> {
+    let [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]] = *correlations;
     #[rustfmt::skip]
     let m = Matrix4::new(
         xx + yy + zz, yz - zy,      zx - xz,       xy - yx,

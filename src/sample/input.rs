@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use super::Count;
 use crate::chem::{Molecule, Record, sdf, smiles};
+use crate::data::Split;
 use crate::train::SavedState;
 use crate::{Error, Result};
 
@@ -15,17 +17,19 @@ const MAX_BYTES: u64 = 1 << 30;
 /// One molecule to sample.
 #[derive(Clone, Debug)]
 pub(super) struct InputMolecule {
-    /// Its record's place in the file, counted from 0.
+    /// Its record's place in the file or split, counted from 0.
     pub index: usize,
-    /// Its name in the input, or its SMILES.
+    /// Its name in the input, or its SMILES; of a data set the key.
     pub name: String,
-    /// Its SMILES as given; empty where the input has none.
+    /// Its SMILES as given; empty where the input has none; of a data set the key.
     pub smiles: String,
     /// Its graph with all hydrogens.
     pub molecule: Molecule,
+    /// How many conformers are drawn of it.
+    pub samples: usize,
 }
 
-/// What an input file holds.
+/// The molecules of a file or of a data set.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Input {
     pub molecules: Vec<InputMolecule>,
@@ -40,12 +44,8 @@ impl Input {
     /// # Errors
     /// [`Error::Data`] when the file cannot be read or no record of it can be used; [`Error::Checkpoint`] when the
     /// checkpoint was trained on chains.
-    pub fn read(path: &Path, saved: &SavedState) -> Result<Self> {
-        let Some(max_z) = saved.config.model.max_z().filter(|_| !saved.chains) else {
-            return Err(Error::Checkpoint(
-                "the checkpoint was trained on protein chains: give --length, not --input".into(),
-            ));
-        };
+    pub fn read(path: &Path, saved: &SavedState, count: Count) -> Result<Self> {
+        let max_z = max_z(saved)?;
         let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
         if size > MAX_BYTES {
             return Err(Error::Data(format!("{}: {size} bytes; split inputs of more than 1 GiB", path.display())));
@@ -62,17 +62,54 @@ impl Input {
         let mut input = Input::default();
         for (index, record) in records.into_iter().enumerate() {
             let place = |what: Error| Error::Data(format!("{}: record {}: {what}", path.display(), index + 1));
-            match record.and_then(|molecule| check(&molecule, max_z).map_err(place).map(|()| molecule)) {
-                Ok(molecule) => input.molecules.push(InputMolecule { index, ..molecule }),
-                Err(reason) => input.skipped.push(reason.to_string()),
-            }
+            let checked = record.and_then(|molecule| {
+                check_hydrogens(&molecule).and_then(|()| check(&molecule, max_z)).map_err(place).map(|()| molecule)
+            });
+            input.push(checked.map(|molecule| InputMolecule { index, samples: count.of(1), ..molecule }));
         }
-        if input.molecules.is_empty() {
-            let first = input.skipped.first().map(|reason| format!("; the first: {reason}")).unwrap_or_default();
-            return Err(Error::Data(format!("{}: no molecule that can be sampled{first}", path.display())));
-        }
-        Ok(input)
+        input.unless_empty(&path.display().to_string())
     }
+
+    /// The first `limit` molecules of a split, known by their keys. Those that cannot be drawn are left out and listed.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when a record is damaged or none can be used; [`Error::Checkpoint`] when the checkpoint was trained
+    /// on chains.
+    pub fn of_split(split: &Split, limit: usize, saved: &SavedState, count: Count) -> Result<Self> {
+        let max_z = max_z(saved)?;
+        let mut input = Input::default();
+        for index in 0..split.len().min(limit) {
+            let record = split.molecule(index)?;
+            let samples = count.of(record.num_conformers());
+            let (key, molecule) = (record.key().to_string(), record.molecule().clone());
+            let molecule = InputMolecule { index, name: key.clone(), smiles: key, molecule, samples };
+            let place = |what: Error| Error::Data(format!("split {}: record {index}: {what}", split.name()));
+            input.push(check(&molecule, max_z).map_err(place).map(|()| molecule));
+        }
+        input.unless_empty(&format!("split {}", split.name()))
+    }
+
+    fn push(&mut self, molecule: Result<InputMolecule>) {
+        match molecule {
+            Ok(molecule) => self.molecules.push(molecule),
+            Err(reason) => self.skipped.push(reason.to_string()),
+        }
+    }
+
+    fn unless_empty(self, place: &str) -> Result<Self> {
+        if self.molecules.is_empty() {
+            let first = self.skipped.first().map(|reason| format!("; the first: {reason}")).unwrap_or_default();
+            return Err(Error::Data(format!("{place}: no molecule that can be sampled{first}")));
+        }
+        Ok(self)
+    }
+}
+
+/// The atomic numbers that the network knows are below this.
+fn max_z(saved: &SavedState) -> Result<usize> {
+    saved.config.model.max_z().filter(|_| !saved.chains).ok_or_else(|| {
+        Error::Checkpoint("the checkpoint was trained on protein chains: give --length, not --input".into())
+    })
 }
 
 fn read_smiles(path: &Path) -> Result<Vec<Result<InputMolecule>>> {
@@ -84,7 +121,7 @@ fn read_smiles(path: &Path) -> Result<Vec<Result<InputMolecule>>> {
 fn parse_line(line: &str) -> Result<InputMolecule> {
     let (text, name) = line.split_once(char::is_whitespace).unwrap_or((line, line));
     let molecule = smiles::parse(text)?;
-    Ok(InputMolecule { index: 0, name: name.trim().to_string(), smiles: text.to_string(), molecule })
+    Ok(InputMolecule { index: 0, name: name.trim().to_string(), smiles: text.to_string(), molecule, samples: 0 })
 }
 
 fn at(path: &Path, line: usize, error: &Error) -> Error {
@@ -101,11 +138,11 @@ fn from_record(record: Record) -> InputMolecule {
     let smiles = record.properties.iter().find(|(name, _)| name.eq_ignore_ascii_case("smiles"));
     let smiles = smiles.map(|(_, value)| value.trim().to_string()).unwrap_or_default();
     let name = if record.name.is_empty() { smiles.clone() } else { record.name };
-    InputMolecule { index: 0, name, smiles, molecule: record.molecule }
+    InputMolecule { index: 0, name, smiles, molecule: record.molecule, samples: 0 }
 }
 
-/// Refuses what no conformer can be drawn of or written: the network's tables end at `max_z`, it was trained on
-/// molecules with all their hydrogens, and an SDF must be able to hold the bonds.
+/// Refuses what no conformer can be drawn of or written: the network's tables end at `max_z`, and an SDF must be able to
+/// hold the bonds and the name.
 fn check(input: &InputMolecule, max_z: usize) -> Result<()> {
     let refuse = |what: String| Err(Error::Data(format!("{}: {what}", input.name)));
     let atoms = &input.molecule.atoms;
@@ -116,11 +153,20 @@ fn check(input: &InputMolecule, max_z: usize) -> Result<()> {
         let number = atom.atomic_number;
         return refuse(format!("atomic number {number} is beyond what the network knows (model.max_z {max_z})"));
     }
-    match smiles::missing_hydrogens(&input.molecule) {
-        0 => {}
-        missing => return refuse(format!("{missing} hydrogens are missing; write every hydrogen as an atom")),
-    }
     let (name, molecule) = (input.name.clone(), input.molecule.clone());
     let positions = vec![[0.0; 3]; atoms.len()];
-    sdf::write_record(&mut std::io::sink(), &Record { name, molecule, positions, properties: Vec::new() })
+    let properties = vec![("SMILES".to_string(), input.smiles.clone())];
+    sdf::write_record(&mut std::io::sink(), &Record { name, molecule, positions, properties })
+}
+
+/// Refuses a molecule of a file that lacks hydrogens: networks are trained with all of them. (Those of a data set are
+/// what networks are trained on.)
+fn check_hydrogens(input: &InputMolecule) -> Result<()> {
+    match smiles::missing_hydrogens(&input.molecule) {
+        0 => Ok(()),
+        missing => Err(Error::Data(format!(
+            "{}: {missing} hydrogens are missing; write every hydrogen as an atom",
+            input.name
+        ))),
+    }
 }

@@ -1,13 +1,14 @@
 //! From a checkpoint to conformers or backbones: what `qsd-sample` does.
 //!
-//! The molecules of the input (or the lengths asked for) times `num` make a list of samples. Processes take them in
+//! Each molecule of a file or data set, or each length, is drawn as often as asked for. Processes take the samples in
 //! turns, a batch at a time; rank 0 writes them in the list's order. A sample depends on (seed, its molecule's place in
-//! the input or its length, its number) and the checkpoint alone, so the files do not depend on processes, threads or
-//! batches.
+//! the input or its length, its number) and the checkpoint alone, so the files do not depend on processes, threads,
+//! batches, or how much else is drawn.
 
 mod chains;
 mod input;
 mod output;
+mod task;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -17,18 +18,18 @@ use std::time::Duration;
 
 use crate::chem::Record;
 use crate::cli::Progress;
-use crate::data::Condition;
 use crate::diffusion::{Denoiser, Guided, Sampler, SamplerConfig, Step};
 use crate::distributed::{Communicator, cores, vote};
 use crate::geometry::Point;
 use crate::model::{self, Network};
 use crate::train::checkpoint::{load_for_sampling, weights_sha256};
-use crate::train::{Config, SavedState, side_by_side};
+use crate::train::drawing::{Item, Team, batches, sample_id};
+use crate::train::{Config, SavedState};
 use crate::{Error, Result, cli, config};
-pub use chains::ChainRequest;
-use chains::Chains;
+pub use chains::ChainOptions;
 use input::Input;
 use output::{Folder, Sdf};
+use task::Task;
 
 /// What `qsd-sample` is asked for.
 #[derive(Clone, Debug)]
@@ -37,8 +38,11 @@ pub struct Request {
     pub checkpoint: PathBuf,
     /// What is to be drawn.
     pub subject: Subject,
-    /// Samples per molecule or length.
-    pub num: usize,
+    /// How many samples of each; `None`: 10 of the molecules of a file and of lengths, 2 for each reference conformer of a
+    /// data set's molecules, 1 of each of its chains.
+    pub count: Option<Count>,
+    /// What chains are told and written as.
+    pub chains: ChainOptions,
     /// The SDF file or, for chains, the folder to write.
     pub out: PathBuf,
     /// Whether existing files may be replaced.
@@ -58,16 +62,36 @@ pub struct Request {
 pub enum Subject {
     /// Conformers of the molecules in a file: `.smi` (a SMILES and a name a line) or `.sdf`.
     Molecules(PathBuf),
-    /// Backbones of protein chains.
-    Chains(ChainRequest),
+    /// Backbones of these numbers of residues.
+    Lengths(Vec<usize>),
+    /// Conformers of a data set's molecules, or backbones as long as its chains.
+    Data {
+        /// The data set's folder.
+        path: PathBuf,
+        /// The split.
+        split: String,
+        /// How many of the split's records are taken, from its start; `None`: all.
+        limit: Option<usize>,
+    },
 }
 
-/// One sample: the `number`-th of a molecule of the input, or of a length. Its randomness is keyed by the molecule's
-/// record in the file (or the length) and the number, so it is the same however many samples are asked for.
+/// How many samples are drawn of a molecule or length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Item {
-    source: usize,
-    number: usize,
+pub enum Count {
+    /// As many of each.
+    Each(usize),
+    /// As many for each conformer that the data set has of a molecule. What is not of a data set, and a chain, has one.
+    PerConformer(usize),
+}
+
+impl Count {
+    /// How many of what has this many conformers.
+    fn of(self, conformers: usize) -> usize {
+        match self {
+            Count::Each(num) => num,
+            Count::PerConformer(num) => num * conformers,
+        }
+    }
 }
 
 /// Draws the samples and writes them; the exit code.
@@ -78,7 +102,8 @@ struct Item {
 pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
     let checkpoint = newest(world, &request.checkpoint)?;
     let autoguide = request.autoguide.as_ref().map(|path| newest(world, path)).transpose()?;
-    let plan = vote::consent(world, Plan::open(&checkpoint, autoguide.as_deref(), request))?;
+    // One process reads all of a data set to verify it.
+    let plan = vote::consent(world, Plan::open(&checkpoint, autoguide.as_deref(), request, world.rank() == 0))?;
     vote::agree(world, "checkpoints, molecules or options", &plan.digest(request))?;
     if world.rank() == 0 {
         plan.warning.iter().for_each(cli::say);
@@ -90,18 +115,17 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
     let guide = plan.guide.as_ref().map(|parameters| plan.network.bind(parameters)).transpose();
     let guide = vote::consent(world, guide)?;
     let guided = plan.guided(&*denoiser, guide.as_deref().map(|guide| guide as &dyn Denoiser));
-    let batches = plan.batches(request);
-    let total = plan.task.len() * request.num;
+    let task = &plan.task;
+    let sources = (0..task.len()).map(|source| (task.points(source), task.samples(source)));
+    let batches = batches(sources, request.batch_points);
     let progress = Mutex::new(match world.rank() {
-        0 => Progress::stderr(0, total as u64, Duration::from_secs(10)),
+        0 => Progress::stderr(0, task.total() as u64, Duration::from_secs(10)),
         _ => Progress::silent(),
     });
-    // Rounds are the same on every rank, though their cores may not be.
-    let workers = vote::min(world, &[cores::per_rank(world)? as f64])?[0] as usize;
+    let team = Team::new(world, cores::per_rank(world)?)?;
     let mut done = 0;
-    for round in batches.chunks(world.size() * workers) {
-        let mine = round.chunks(workers).nth(world.rank()).unwrap_or(&[]);
-        let drawn = side_by_side(mine.iter().enumerate().collect(), |(k, batch)| {
+    for round in batches.chunks(team.size()) {
+        let positions = team.round(round, |k, batch| {
             // The first batch speaks for the round: all take as many steps.
             let tell = |step: Step<'_>| {
                 if k == 0 {
@@ -110,19 +134,18 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
                 }
             };
             plan.draw(&guided, batch, request.seed, &tell)
-        });
-        let drawn = vote::consent(world, drawn.into_iter().collect::<Result<Vec<_>>>())?;
-        let positions = gather_points(world, &drawn.concat())?;
+        })?;
         let items = round.concat();
         done += items.len();
-        let written = output.as_mut().map_or(Ok(()), |output| plan.write(output, &items, &positions, request));
+        let written =
+            output.as_mut().map_or(Ok(()), |output| plan.write(output, &items, positions.as_chunks().0, request));
         vote::consent(world, written)?;
         progress.lock().unwrap_or_else(PoisonError::into_inner).update(done as u64, "");
     }
     progress.lock().unwrap_or_else(PoisonError::into_inner).finish(done as u64, "");
     vote::consent(world, output.map_or(Ok(()), Output::finish))?;
     if world.rank() == 0 {
-        cli::say(format_args!("{}: {}", plan.task.summary(request.num), request.out.display()));
+        cli::say(format_args!("{}: {}", task.summary(), request.out.display()));
     }
     Ok(0)
 }
@@ -163,12 +186,6 @@ fn check_guide(sampler: &SamplerConfig, given: bool) -> Result<()> {
     }
 }
 
-/// What is drawn, read and checked.
-enum Task {
-    Molecules(Input),
-    Chains(Chains),
-}
-
 /// Where samples go.
 enum Output {
     Sdf(Sdf),
@@ -176,7 +193,7 @@ enum Output {
 }
 
 impl Plan {
-    fn open(checkpoint: &Path, autoguide: Option<&Path>, request: &Request) -> Result<Self> {
+    fn open(checkpoint: &Path, autoguide: Option<&Path>, request: &Request, verify: bool) -> Result<Self> {
         let checkpoint = load_for_sampling(checkpoint)?;
         let saved = SavedState::parse(&checkpoint.state)?;
         let free = |text: &str| ["sampler.", "compute."].iter().any(|section| text.trim_start().starts_with(section));
@@ -192,10 +209,7 @@ impl Plan {
         let parameters = checkpoint.parameters(network.layout())?;
         let guide = autoguide.map(|path| load_for_sampling(path)?.parameters(network.layout())).transpose()?;
         check_guide(&config.sampler, guide.is_some())?;
-        let task = match &request.subject {
-            Subject::Molecules(input) => Task::Molecules(Input::read(input, &saved)?),
-            Subject::Chains(chains) => Task::Chains(Chains::new(chains, &saved)?),
-        };
+        let task = Task::open(request, &saved, verify)?;
         let sampler = Sampler::new(&config.sampler, &config.diffusion)?;
         let weights = weights_sha256(&parameters);
         Ok(Plan { task, network, parameters, guide, config, sampler, weights, warning })
@@ -203,18 +217,17 @@ impl Plan {
 
     /// What must be the same on all ranks.
     fn digest(&self, request: &Request) -> Vec<u8> {
-        let Request { num, seed, batch_points, overrides, .. } = request;
+        let Request { seed, batch_points, overrides, .. } = request;
         let guide = self.guide.as_deref().map(weights_sha256);
         let task = self.task.digest();
-        format!("{} {guide:?} {task} {num} {seed} {batch_points} {overrides:?}", self.weights).into_bytes()
+        format!("{} {guide:?} {task} {seed} {batch_points} {overrides:?}", self.weights).into_bytes()
     }
 
     fn output(&self, request: &Request) -> Result<Output> {
         match &self.task {
             Task::Molecules(_) => Sdf::create(&request.out, request.overwrite).map(Output::Sdf),
             Task::Chains(chains) => {
-                let names = (0..chains.len()).flat_map(|k| (0..request.num).map(move |number| chains.name(k, number)));
-                Folder::create(&request.out, chains.formats(), request.overwrite, names).map(Output::Folder)
+                Folder::create(&request.out, chains.formats(), request.overwrite, chains.names()).map(Output::Folder)
             }
         }
     }
@@ -224,29 +237,10 @@ impl Plan {
         Guided { denoiser, autoguide, weight: sampler.guidance, share: sampler.autoguidance }
     }
 
-    /// All samples, in batches of about `batch_points` points.
-    fn batches(&self, request: &Request) -> Vec<Vec<Item>> {
-        let mut batches: Vec<Vec<Item>> = Vec::new();
-        let mut room = 0;
-        for source in 0..self.task.len() {
-            let points = self.task.points(source);
-            for number in 0..request.num {
-                if points > room {
-                    batches.push(Vec::new());
-                    room = request.batch_points;
-                }
-                room = room.saturating_sub(points);
-                if let Some(batch) = batches.last_mut() {
-                    batch.push(Item { source, number });
-                }
-            }
-        }
-        batches
-    }
-
-    fn draw(&self, denoiser: &dyn Denoiser, batch: &[Item], seed: u64, tell: &dyn Fn(Step<'_>)) -> Result<Vec<Point>> {
+    /// The positions of a batch's samples, as numbers one after another.
+    fn draw(&self, denoiser: &dyn Denoiser, batch: &[Item], seed: u64, tell: &dyn Fn(Step<'_>)) -> Result<Vec<f64>> {
         let condition = self.task.condition(batch);
-        let ids: Vec<u64> = batch.iter().map(|item| self.task.key(item.source) << 32 | item.number as u64).collect();
+        let ids: Vec<u64> = batch.iter().map(|item| sample_id(self.task.key(item.source), item.number)).collect();
         let mut observe = |step: Step<'_>| {
             tell(step);
             Ok(())
@@ -257,7 +251,7 @@ impl Plan {
             )),
             other => other,
         })?;
-        Ok(clouds.points().to_vec())
+        Ok(clouds.points().as_flattened().to_vec())
     }
 
     /// Writes consecutive samples whose points stand one after another.
@@ -282,66 +276,6 @@ impl Plan {
         match rest.len() {
             0 => Ok(()),
             left => Err(Error::World(format!("the processes sent {left} positions that belong to no sample"))),
-        }
-    }
-}
-
-impl Task {
-    /// Molecules or lengths.
-    fn len(&self) -> usize {
-        match self {
-            Task::Molecules(input) => input.molecules.len(),
-            Task::Chains(chains) => chains.len(),
-        }
-    }
-
-    /// How many points each sample of a source has.
-    fn points(&self, source: usize) -> usize {
-        match self {
-            Task::Molecules(input) => input.molecules[source].molecule.atoms.len(),
-            Task::Chains(chains) => chains.length(source),
-        }
-    }
-
-    /// What the randomness of a source's samples is keyed by.
-    fn key(&self, source: usize) -> u64 {
-        match self {
-            Task::Molecules(input) => input.molecules[source].index as u64,
-            Task::Chains(chains) => chains.length(source) as u64,
-        }
-    }
-
-    fn condition(&self, batch: &[Item]) -> Condition {
-        match self {
-            Task::Molecules(input) => {
-                Condition::from_molecules(batch.iter().map(|item| &input.molecules[item.source].molecule))
-            }
-            Task::Chains(chains) => chains.condition(batch.iter().map(|item| item.source)),
-        }
-    }
-
-    fn skipped(&self) -> &[String] {
-        match self {
-            Task::Molecules(input) => &input.skipped,
-            Task::Chains(_) => &[],
-        }
-    }
-
-    fn digest(&self) -> String {
-        match self {
-            Task::Molecules(input) => {
-                let molecules: Vec<_> = input.molecules.iter().map(|input| (input.index, &input.molecule)).collect();
-                format!("{molecules:?}")
-            }
-            Task::Chains(chains) => format!("{chains:?}"),
-        }
-    }
-
-    fn summary(&self, num: usize) -> String {
-        let (sources, total) = (self.len(), self.len() * num);
-        match self {
-            Task::Molecules(_) => format!("{total} conformers of {sources} molecules"),
-            Task::Chains(_) => format!("{total} backbones of {sources} lengths"),
         }
     }
 }
@@ -372,9 +306,4 @@ impl Input {
             ],
         }
     }
-}
-
-/// The points of all ranks, in their order.
-fn gather_points(world: &dyn Communicator, mine: &[Point]) -> Result<Vec<Point>> {
-    Ok(vote::gather(world, mine.as_flattened())?.as_chunks().0.to_vec())
 }

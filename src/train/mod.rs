@@ -8,6 +8,7 @@
 pub mod checkpoint;
 mod clip;
 mod config;
+pub(crate) mod drawing;
 mod ema;
 mod gradient;
 mod inspect;
@@ -21,7 +22,6 @@ mod run_dir;
 mod schedule;
 mod setup;
 mod state;
-mod stop;
 mod trainer;
 mod update;
 

@@ -1,21 +1,18 @@
 //! The folder of a run: one run at a time, and what it was made from beside its results.
 
-use std::fs::Permissions;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::files::{FolderLock, write_whole};
 use crate::{Error, Result};
 
 /// A run's folder, held by this process.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    /// Locked while the run lives; the system releases it however the process ends.
-    _lock: File,
+    /// Held while the run lives.
+    _lock: FolderLock,
 }
 
 /// `run.json`: what the results beside it were made from.
@@ -41,8 +38,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Config`] when another run holds it, or when `fresh` is set and it already has checkpoints.
     pub fn open(path: &Path, fresh: bool) -> Result<Self> {
-        fs::create_dir_all(path).map_err(Error::io(path))?;
-        let lock = Self::lock(path)?;
+        let lock = FolderLock::acquire(path, "name another run.dir")?;
         let run = RunDir { path: path.to_path_buf(), _lock: lock };
         if fresh && run.checkpoints().exists() {
             return Err(Error::Config(format!(
@@ -51,28 +47,6 @@ impl RunDir {
             )));
         }
         Ok(run)
-    }
-
-    fn lock(path: &Path) -> Result<File> {
-        let name = path.join("lock");
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).open(&name).map_err(Error::io(&name))?;
-        if let Err(refused) = file.try_lock() {
-            if let TryLockError::Error(error) = refused {
-                return Err(Error::io(&name)(error));
-            }
-            let mut holder = String::new();
-            let _ = (&file).take(200).read_to_string(&mut holder);
-            return Err(Error::Config(format!(
-                "{}: another run works in this folder ({}); wait for it, or name another run.dir",
-                path.display(),
-                holder.trim()
-            )));
-        }
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let note = format!("host {} pid {}\n", host.trim(), std::process::id());
-        file.set_len(0).and_then(|()| file.write_all(note.as_bytes())).map_err(Error::io(&name))?;
-        Ok(file)
     }
 
     /// The folder.
@@ -94,19 +68,14 @@ impl RunDir {
 
     /// Replaces a file whole.
     pub fn write(&self, name: &str, content: &str) -> Result<()> {
-        let path = self.path.join(name);
-        // Readable as any new file is, not for the owner alone as temporary files are.
-        let permissions = Permissions::from_mode(0o666);
-        let file = tempfile::Builder::new().permissions(permissions).tempfile_in(&self.path);
-        let mut file = file.map_err(Error::io(&path))?;
-        file.write_all(content.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(Error::io(&path))?;
-        file.persist(&path).map_err(|e| Error::io(&path)(e.error))?;
-        Ok(())
+        write_whole(&self.path.join(name), content.as_bytes())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

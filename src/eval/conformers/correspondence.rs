@@ -92,7 +92,9 @@ impl Correspondence {
 fn compare_counts(probe: &Molecule, reference: &Molecule) -> Result<(), String> {
     let (probes, references) = (probe.atoms.len(), reference.atoms.len());
     if probes != references {
-        return Err(format!("the generated graph has {probes} atoms without implied hydrogens, the reference {references}"));
+        return Err(format!(
+            "the generated graph has {probes} atoms without implied hydrogens, the reference {references}"
+        ));
     }
     let (probes, references) = (probe.bonds.len(), reference.bonds.len());
     if probes != references {
@@ -187,15 +189,16 @@ fn plan(probe: &Molecule, class: &[usize]) -> (Vec<Step>, usize) {
     };
     let mut open: std::collections::BTreeSet<(usize, usize)> = std::collections::BTreeSet::new();
     let mut known = vec![None; n];
-    let mut look_again = |atom: usize, open: &mut std::collections::BTreeSet<(usize, usize)>, place: &[Option<usize>]| {
-        if let Some(old) = known[atom].take() {
-            open.remove(&(old, atom));
-        }
-        if place[atom].is_none() {
-            known[atom] = places(atom, place);
-            open.extend(known[atom].map(|places| (places, atom)));
-        }
-    };
+    let mut look_again =
+        |atom: usize, open: &mut std::collections::BTreeSet<(usize, usize)>, place: &[Option<usize>]| {
+            if let Some(old) = known[atom].take() {
+                open.remove(&(old, atom));
+            }
+            if place[atom].is_none() {
+                known[atom] = places(atom, place);
+                open.extend(known[atom].map(|places| (places, atom)));
+            }
+        };
     (0..n).for_each(|atom| look_again(atom, &mut open, &place));
     let mut starts: Vec<usize> = (0..n).collect();
     starts.sort_by_key(|&atom| (size[class[atom]], atom));

@@ -73,8 +73,12 @@ pub fn rmsd_matrix_with(
     check("generated", generated, samples)?;
     let [row, column] = [reference, generated].map(Skeleton::new);
     let cells = references.len() * samples.len();
-    let mut matrix =
-        RmsdMatrix { references: references.len(), generated: samples.len(), values: vec![f64::NAN; cells], ..RmsdMatrix::default() };
+    let mut matrix = RmsdMatrix {
+        references: references.len(),
+        generated: samples.len(),
+        values: vec![f64::NAN; cells],
+        ..RmsdMatrix::default()
+    };
     let plan = match Correspondence::new(&column.graph, &row.graph, options.terminal_groups) {
         Ok(plan) if !plan.steps.is_empty() => plan,
         Ok(_) => return Ok(RmsdMatrix { mismatch: Some("the molecule has no heavy atom".to_owned()), ..matrix }),
@@ -95,7 +99,8 @@ pub fn rmsd_matrix_with(
         if found.unproven {
             matrix.unproven.push(index);
         } else if found.rmsd.is_none() {
-            matrix.mismatch = Some("the two graphs look alike, but no atoms of one can be those of the other".to_owned());
+            matrix.mismatch =
+                Some("the two graphs look alike, but no atoms of one can be those of the other".to_owned());
         }
     }
     Ok(matrix)

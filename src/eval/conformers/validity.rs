@@ -230,7 +230,8 @@ fn angles(molecule: &Molecule, adjacency: &Adjacency, rings: &Rings) -> Vec<([us
         let ideal = ideal_angle(arms.iter().map(|arm| molecule.bonds[arm.bond].order));
         for (k, first) in arms.iter().enumerate() {
             for second in &arms[k + 1..] {
-                let together = |ring: &&Vec<usize>| [first.atom, apex, second.atom].iter().all(|atom| ring.contains(atom));
+                let together =
+                    |ring: &&Vec<usize>| [first.atom, apex, second.atom].iter().all(|atom| ring.contains(atom));
                 let ideal = match rings.rings().iter().filter(together).map(Vec::len).min() {
                     Some(3) => 60.0,
                     Some(4) => 90.0,
@@ -320,7 +321,8 @@ fn double_bonds(molecule: &Molecule, adjacency: &Adjacency, rings: &Rings) -> Ve
         molecule.atoms[atom].atomic_number == 6 && around.len() == 3 && around.iter().all(|n| neutral(n.atom))
     };
     let doubles = molecule.bonds.iter().enumerate().filter(|(_, bond)| bond.order == BondOrder::Double);
-    let ends = doubles.filter(|(index, _)| !rings.contains_bond(*index)).map(|(_, b)| [b.begin as usize, b.end as usize]);
+    let ends =
+        doubles.filter(|(index, _)| !rings.contains_bond(*index)).map(|(_, b)| [b.begin as usize, b.end as usize]);
     let around = |ends: [usize; 2]| {
         let mut atoms: Vec<usize> = ends.iter().flat_map(|&end| adjacency.of(end)).map(|n| n.atom).collect();
         atoms.sort_unstable();

@@ -1,5 +1,5 @@
-//! Requests to stop: SIGTERM, SIGUSR1 (Slurm's warning before the time limit) and SIGINT only set a flag; the
-//! trainer finishes the step, all processes agree, save and leave.
+//! Requests to stop: SIGTERM, SIGUSR1 (Slurm's warning before the time limit) and SIGINT only set a flag. Who works looks
+//! at it: the trainer finishes the step, all processes agree, save and leave.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Error, Result};
 
-/// The exit code of a run that was asked to stop and saved its state (`EX_TEMPFAIL`): start it again to go on.
+/// The exit code of a program that was asked to stop and saved its state (`EX_TEMPFAIL`): start it again to go on.
 pub const STOPPED: u8 = 75;
 
 /// Whether this process was asked to stop.
