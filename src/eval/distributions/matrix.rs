@@ -108,7 +108,7 @@ fn from_npy(bytes: &[u8]) -> Result<Matrix, String> {
         ">f4" => numbers(data, |b: [u8; 4]| f32::from_be_bytes(b).into()),
         ">f8" => numbers(data, f64::from_be_bytes),
         other => return Err(format!("an array of {other}; expected f4 or f8 (float32, float64)")),
-    };
+    }?;
     let (rows, columns) = whole(&values, &shape)?;
     match by_column {
         false => Matrix::new(values, columns),
@@ -133,16 +133,17 @@ fn from_safetensors(bytes: &[u8]) -> Result<Matrix, String> {
         Dtype::F32 => numbers(tensor.data(), |b: [u8; 4]| f32::from_le_bytes(b).into()),
         Dtype::F64 => numbers(tensor.data(), f64::from_le_bytes),
         other => return Err(format!("tensor '{name}' of {other:?}; expected F32 or F64")),
-    };
+    }?;
     let (_, columns) = whole(&values, tensor.shape())?;
     Matrix::new(values, columns)
 }
 
-/// Numbers of `W` bytes each; bytes too many are left for [`whole`] to find.
-fn numbers<const W: usize>(data: &[u8], number: impl Fn([u8; W]) -> f64) -> Vec<f64> {
-    let (numbers, rest) = data.as_chunks::<W>();
-    // One too many where bytes are left over, so that the count cannot be right by chance.
-    numbers.iter().map(|bytes| number(*bytes)).chain((!rest.is_empty()).then_some(f64::NAN)).collect()
+/// Numbers of `W` bytes each.
+fn numbers<const W: usize>(data: &[u8], number: impl Fn([u8; W]) -> f64) -> Result<Vec<f64>, String> {
+    match data.as_chunks::<W>() {
+        (numbers, []) => Ok(numbers.iter().map(|bytes| number(*bytes)).collect()),
+        _ => Err(format!("{} bytes of numbers of {W} bytes each; is it cut?", data.len())),
+    }
 }
 
 /// The shape, if it is that of a table and the numbers are as many.
@@ -209,7 +210,7 @@ mod tests {
         let whole = npy(&header("(2, 2)"), &data);
         for (bytes, expected) in [
             (whole.clone(), "row 2 column 1 is NaN"),
-            (whole[..whole.len() - 1].to_vec(), "does not fit the file's 4 numbers"),
+            (whole[..whole.len() - 1].to_vec(), "15 bytes of numbers of 4 bytes each; is it cut?"),
             (whole[..whole.len() - 4].to_vec(), "does not fit the file's 3 numbers"),
             (whole[..40].to_vec(), "not a NumPy file, or cut"),
             (npy(&header("(18446744073709551615, 18446744073709551615)"), &data), "does not fit"),

@@ -5,7 +5,8 @@
 //!
 //! scRMSD = min_k min_{R,t} ( 1/N Σ_n |R y_n^k + t − x_n|² )^½ < 2 Å
 //!
-//! over the sequences k, for the Cα atoms x of the backbone and y^k of the k-th structure, with proper rotations R. The
+//! over the sequences k, for the Cα atoms x of the backbone and y^k of the k-th structure, with proper rotations R. Beside it
+//! stands scTM, the highest TM-score of these structures (see [`super::tm`]), which depends less on the length. The
 //! field's protocol (RFdiffusion, Watson et al. 2023; FrameDiff, Yim et al. 2023; Proteina, Geffner et al. 2025) takes 8
 //! sequences of ProteinMPNN at temperature 0.1 and ESMFold. Both programs are the user's.
 //!
@@ -90,8 +91,8 @@ pub struct Options {
     pub threshold: f64,
 }
 
-/// A session: what is asked for, and what it works with.
-struct Session<'a> {
+/// What is asked for, and what it works with.
+struct Evaluation<'a> {
     options: &'a Options,
     inverse_folding: Template,
     folding: Template,
@@ -114,27 +115,27 @@ pub fn main(options: &Options) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(Error::io("the runtime's threads"))?;
     let stop = StopRequest::listen(&runtime)?;
-    let mut session = Session {
+    let mut evaluation = Evaluation {
         options,
         inverse_folding: Template::parse(InverseFolding::NAME, &options.inverse_folding)?,
         folding: Template::parse(Folding::NAME, &options.folding)?,
         store: Store::open(&options.out, [InverseFolding::NAME, Folding::NAME])?,
     };
-    let subjects = session.subjects()?;
+    let subjects = evaluation.subjects()?;
     let mut failures = HashMap::new();
-    let worked = session.work(&subjects, &mut failures, &stop);
+    let worked = evaluation.work(&subjects, &mut failures, &stop);
     // A run that was asked to stop shows what it has.
     let stopped = match worked {
         Ok(()) => None,
         Err(stopped @ Error::Stopped(_)) => Some(stopped),
         Err(error) => return Err(error),
     };
-    let report = report::assemble(&session, &subjects, &failures);
-    report.save(session.store.root())?;
+    let report = report::assemble(&evaluation, &subjects, &failures);
+    report.save(evaluation.store.root())?;
     if let Some(stopped) = stopped {
         return Err(stopped);
     }
-    session.store.clear_leftovers()?;
+    evaluation.store.clear_leftovers();
     match report.rows.iter().find_map(|row| row.scores.as_ref().err()) {
         Some(reason) if report.summary.evaluated == 0 => {
             let n = report.rows.len();
@@ -144,7 +145,7 @@ pub fn main(options: &Options) -> Result<Report> {
     }
 }
 
-impl Session<'_> {
+impl Evaluation<'_> {
     /// Every chain of every file.
     fn subjects(&self) -> Result<Vec<Subject>> {
         let Options { num, seed, .. } = *self.options;
@@ -181,6 +182,6 @@ impl Session<'_> {
             origin: format!("{}, sequence {}", backbone.origin, i + 1),
             letters,
         };
-        Some(found.ok()?.1.into_iter().enumerate().map(sequence).collect())
+        Some(found.ok()?.made.into_iter().enumerate().map(sequence).collect())
     }
 }

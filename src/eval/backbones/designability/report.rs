@@ -7,7 +7,8 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::Session;
+use super::super::tm;
+use super::Evaluation;
 use super::inputs::Subject;
 use super::step::{self, Step as _};
 use super::steps::{Backbone, Folding};
@@ -48,6 +49,8 @@ pub struct Row {
 pub struct Scores {
     /// RMSD of each sequence's structure in Å, in the order of the sequences.
     pub rmsds: Vec<f64>,
+    /// scTM: the highest TM-score of a structure; NaN for chains that are too short to have one.
+    pub tm: f64,
     /// The sequence with the lowest, the first of equal ones.
     pub sequence: String,
     /// Its structure, a path in the folder of results.
@@ -80,6 +83,8 @@ pub struct Summary {
     pub failed: usize,
     /// Backbones evaluated.
     pub evaluated: usize,
+    /// Mean scTM of those long enough to have one.
+    pub mean_sc_tm: Option<f64>,
     /// All backbones that were evaluated.
     #[serde(flatten)]
     pub all: Group,
@@ -113,17 +118,19 @@ pub struct Group {
 }
 
 /// Compares the structures that are there with the backbones.
-pub(super) fn assemble(session: &Session, subjects: &[Subject], failures: &HashMap<String, String>) -> Report {
+pub(super) fn assemble(evaluation: &Evaluation, subjects: &[Subject], failures: &HashMap<String, String>) -> Report {
     let row = |subject: &Subject| Row {
         file: subject.file.display().to_string(),
         chain: subject.chain.clone(),
         length: subject.backbone.as_ref().map_or(0, |backbone| backbone.positions.len()),
-        scores: subject.backbone.clone().and_then(|backbone| scores(session, &backbone, failures)),
+        scores: subject.backbone.clone().and_then(|backbone| scores(evaluation, &backbone, failures)),
     };
     let rows: Vec<Row> = subjects.par_iter().map(row).collect();
     let known: Vec<(usize, f64)> =
         rows.iter().filter_map(|row| Some((row.length, row.scores.as_ref().ok()?.best()))).collect();
-    let options = session.options;
+    let tms: Vec<f64> =
+        rows.iter().filter_map(|row| Some(row.scores.as_ref().ok()?.tm)).filter(|tm| !tm.is_nan()).collect();
+    let options = evaluation.options;
     let summary = Summary {
         qsd: env!("CARGO_PKG_VERSION"),
         inverse_folding: options.inverse_folding.clone(),
@@ -133,6 +140,7 @@ pub(super) fn assemble(session: &Session, subjects: &[Subject], failures: &HashM
         threshold: options.threshold,
         failed: rows.len() - known.len(),
         evaluated: known.len(),
+        mean_sc_tm: mean(&tms),
         all: Group::of(known.iter().map(|(_, score)| *score).collect(), options.threshold),
         by_length: by_length(&known, options.threshold),
     };
@@ -140,12 +148,15 @@ pub(super) fn assemble(session: &Session, subjects: &[Subject], failures: &HashM
 }
 
 /// A backbone's scores, or why they are not known.
-fn scores(session: &Session, backbone: &Backbone, failures: &HashMap<String, String>) -> Result<Scores, String> {
+fn scores(evaluation: &Evaluation, backbone: &Backbone, failures: &HashMap<String, String>) -> Result<Scores, String> {
     let why = |key: &str| failures.get(key).cloned().unwrap_or_else(|| "not done yet".to_string());
-    let sequences = session.sequences(backbone).ok_or_else(|| why(&backbone.key))?;
-    let folder = session.store.folder(Folding::NAME);
+    let sequences = evaluation.sequences(backbone).ok_or_else(|| why(&backbone.key))?;
+    let folder = evaluation.store.folder(Folding::NAME);
     let score = |sequence| match step::find(&Folding, sequence, &folder) {
-        Some(Ok((path, positions))) => Ok((rmsd(&positions, &backbone.positions), path)),
+        Some(Ok(found)) => {
+            let tm = tm::score(&found.made, &backbone.positions);
+            Ok((rmsd(&found.made, &backbone.positions), tm, found.path))
+        }
         _ => Err(why(&sequence.key)),
     };
     let found: Vec<_> = sequences.iter().map(score).collect();
@@ -156,8 +167,9 @@ fn scores(session: &Session, backbone: &Backbone, failures: &HashMap<String, Str
     let best = (0..scored.len()).min_by(|&a, &b| scored[a].0.total_cmp(&scored[b].0)).unwrap_or_default();
     Ok(Scores {
         sequence: sequences[best].letters.clone(),
-        structure: session.store.relative(&scored[best].1),
-        rmsds: scored.into_iter().map(|(rmsd, _)| rmsd).collect(),
+        structure: evaluation.store.relative(&scored[best].2),
+        tm: scored.iter().map(|(_, tm, _)| *tm).fold(f64::NAN, f64::max),
+        rmsds: scored.into_iter().map(|(rmsd, ..)| rmsd).collect(),
     })
 }
 
@@ -183,17 +195,21 @@ fn by_length(known: &[(usize, f64)], threshold: f64) -> Vec<Lengths> {
     groups.into_iter().map(of_group).collect()
 }
 
+/// The mean; nothing of nothing.
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 impl Group {
     fn of(mut scores: Vec<f64>, threshold: f64) -> Self {
         scores.sort_by(f64::total_cmp);
         let n = scores.len();
         let designable = scores.iter().filter(|score| **score < threshold).count();
-        let some = |value: f64| (n > 0).then_some(value);
         Group {
             backbones: n,
             designable,
-            share: some(designable as f64 / n as f64),
-            mean_sc_rmsd: some(scores.iter().sum::<f64>() / n as f64),
+            share: (n > 0).then(|| designable as f64 / n as f64),
+            mean_sc_rmsd: mean(&scores),
             median_sc_rmsd: (n > 0).then(|| (scores[(n - 1) / 2] + scores[n / 2]) / 2.0),
         }
     }
@@ -220,6 +236,7 @@ impl Report {
             "best_sequence",
             "best_structure",
             "sc_rmsds",
+            "sc_tm",
             "failure",
         ])?;
         for row in &self.rows {
@@ -230,11 +247,12 @@ impl Report {
                     let designable = scores.best() < self.summary.threshold;
                     let best = format!("{:.4}", scores.best());
                     let [sequence, structure] = [scores.sequence.clone(), scores.structure.clone()];
-                    [best, designable.to_string(), sequence, structure, all.join(" "), String::new()]
+                    let tm = if scores.tm.is_nan() { String::new() } else { format!("{:.4}", scores.tm) };
+                    [best, designable.to_string(), sequence, structure, all.join(" "), tm, String::new()]
                 }
                 Err(reason) => {
-                    let mut fields: [String; 6] = Default::default();
-                    fields[5] = reason.clone();
+                    let mut fields: [String; 7] = Default::default();
+                    fields[6] = reason.clone();
                     fields
                 }
             };
@@ -263,10 +281,8 @@ impl fmt::Display for Report {
         }
         writeln!(out, "designable: the best of {num} sequences folds within {threshold} Å (scRMSD, Cα)")?;
         if failed > 0 {
-            writeln!(
-                out,
-                "{failed} backbones failed and are not counted; the reasons are in designability.csv, and the same command tries them again"
-            )?;
+            let where_to_look = "the reasons are in designability.csv, and the same command tries them again";
+            writeln!(out, "{failed} failed and not counted: {where_to_look}")?;
         }
         Ok(())
     }

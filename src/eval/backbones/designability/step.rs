@@ -68,11 +68,19 @@ pub(super) struct Limits {
     pub timeout: Duration,
 }
 
-/// Looks for an item's file in a folder: its path and what it says. Nothing if there is none.
+/// A file that is whole and right.
+pub(super) struct Found<M> {
+    pub path: PathBuf,
+    content: Vec<u8>,
+    /// What it says.
+    pub made: M,
+}
+
+/// Looks for an item's file in a folder. Nothing if there is none.
 ///
 /// # Errors
 /// What is wrong with the file; where there are several endings, with the first, if none is right.
-pub(super) fn find<S: Step>(step: &S, item: &S::Item, folder: &Path) -> Option<Result<(PathBuf, S::Made), String>> {
+pub(super) fn find<S: Step>(step: &S, item: &S::Item, folder: &Path) -> Option<Result<Found<S::Made>, String>> {
     let mut wrong = None;
     for ending in S::ENDINGS {
         let name = format!("{}.{ending}", step.key(item));
@@ -84,8 +92,8 @@ pub(super) fn find<S: Step>(step: &S, item: &S::Item, folder: &Path) -> Option<R
             MAX_RESULT.. => Err(format!("{} MiB; expected less than {}", found.len() >> 20, MAX_RESULT >> 20)),
             _ => fs::read(&path).map_err(|e| e.to_string()),
         };
-        match content.and_then(|content| step.check(item, &content)) {
-            Ok(made) => return Some(Ok((path, made))),
+        match content.and_then(|content| Ok((step.check(item, &content)?, content))) {
+            Ok((made, content)) => return Some(Ok(Found { path, content, made })),
             Err(what) => wrong = wrong.or(Some(format!("{name}: {what}"))),
         }
     }
@@ -150,18 +158,14 @@ enum Kept {
 /// # Errors
 /// [`Error::Io`] when it cannot be stored.
 fn keep<S: Step>(step: &S, item: &S::Item, outputs: &Path, folder: &Path) -> Result<Kept> {
-    let path = match find(step, item, outputs) {
-        None => return Ok(Kept::Absent),
-        Some(Err(what)) => return Ok(Kept::Wrong(what)),
-        Some(Ok((path, _))) => path,
-    };
-    // Read and checked once more, so that what is stored is what was checked, whoever still writes to it.
-    let content = fs::read(&path).map_err(Error::io(&path))?;
-    if let Err(what) = step.check(item, &content) {
-        return Ok(Kept::Wrong(what));
+    match find(step, item, outputs) {
+        None => Ok(Kept::Absent),
+        Some(Err(what)) => Ok(Kept::Wrong(what)),
+        // What is stored is what was checked, whoever still writes to the file.
+        Some(Ok(Found { path, content, .. })) => {
+            write_whole(&folder.join(path.file_name().unwrap_or_default()), &content).map(|()| Kept::Yes)
+        }
     }
-    write_whole(&folder.join(path.file_name().unwrap_or_default()), &content)?;
-    Ok(Kept::Yes)
 }
 
 /// The invocations of a step.

@@ -11,6 +11,9 @@ use crate::{Error, Result};
 /// The letters of the standard amino acids.
 const LETTERS: &str = "ACDEFGHIKLMNPQRSTVWY";
 
+/// No coordinate of a structure is larger, in Å: such files are damaged.
+const FARTHEST: f64 = 1e5;
+
 /// A backbone that is asked for sequences.
 #[derive(Clone, Debug)]
 pub(super) struct Backbone {
@@ -135,8 +138,8 @@ impl Step for Folding {
         if chain.sequence != item.letters {
             return Err("its residues are not the sequence's".into());
         }
-        match chain.positions.iter().position(|position| position.iter().any(|x| !x.is_finite())) {
-            Some(i) => Err(format!("residue {} has no finite position", i + 1)),
+        match chain.positions.iter().position(|position| position.iter().any(|x| !(x.abs() < FARTHEST))) {
+            Some(i) => Err(format!("residue {} is at {:?}", i + 1, chain.positions[i])),
             None => Ok(chain.positions.clone()),
         }
     }

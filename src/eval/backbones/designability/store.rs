@@ -60,13 +60,11 @@ impl Store {
         &self.leftovers
     }
 
-    /// Removes it, once what is whole in it is kept.
-    pub fn clear_leftovers(&mut self) -> Result<()> {
+    /// Removes it, once what is whole in it is kept. What a command made so that it cannot be removed stays.
+    pub fn clear_leftovers(&mut self) {
         for outputs in std::mem::take(&mut self.leftovers) {
-            let folder = outputs.parent().unwrap_or(&outputs);
-            fs::remove_dir_all(folder).map_err(Error::io(folder))?;
+            let _ = fs::remove_dir_all(outputs.parent().unwrap_or(&outputs));
         }
-        Ok(())
     }
 
     /// A new folder for an invocation, which goes when it is dropped.
