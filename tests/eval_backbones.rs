@@ -236,10 +236,11 @@ fn mistakes_are_named() {
     fs::create_dir(path("none")).unwrap();
     fs::create_dir(path("bad")).unwrap();
     fs::write(path("bad/x.pdb"), "words").unwrap();
-    let input = path("in");
+    let [input, out] = ["in", "out"].map(path);
     let refused = |args: &[&str], code: i32, words: &[&str]| {
-        let args: Vec<&str> = args.iter().copied().chain(["--out", "/nowhere/that/is"]).collect();
+        let args: Vec<&str> = args.iter().copied().chain(["--out", text(&out)]).collect();
         evaluate(&args).failure(code, words);
+        assert!(!out.exists(), "{args:?}");
     };
     refused(&[text(&path("missing"))], 7, &["missing"]);
     refused(&[text(&path("none"))], 3, &["no structure files", ".cif"]);
