@@ -177,6 +177,8 @@ fn who_is_like_whom() {
         / 4.0;
     let summary = json(out.join("summary.json"));
     let diversity = &summary["groups"][0]["diversity"];
+    assert_eq!(summary["known"]["chains"], 2);
+    assert_eq!(summary["known"]["left_out"][0]["file"], "bad.pdb");
     assert!((diversity["mean_tm"].as_f64().unwrap() - mean).abs() < 1e-6, "{diversity} {mean}");
     assert_eq!((diversity["chains"].as_u64(), diversity["clusters"].as_u64()), (Some(4), Some(3)));
     assert!(number(&rows[0], "right_handed") > 0.8 && number(&rows[2], "right_handed") < 0.2);
@@ -215,6 +217,7 @@ fn what_cannot_be_read_is_listed_and_the_rest_judged() {
     assert_eq!(json(path("out").join("summary.json"))["samples"]["unreadable"][2]["file"], "words.pdb");
 
     fs::remove_file(path("in/good.pdb")).unwrap();
+    fs::write(path("out/reference.csv"), "of another run").unwrap();
     let [input, out] = ["in", "out"].map(path);
     let again = [text(&input), "--out", text(&out)];
     evaluate(&again).failure(2, &["backbones.csv exists", "--overwrite"]);
@@ -222,6 +225,7 @@ fn what_cannot_be_read_is_listed_and_the_rest_judged() {
     let finished = evaluate(&[&again[..], &["--overwrite"]].concat());
     assert_eq!(finished.code, 3);
     assert_eq!(rows(&path("out").join("backbones.csv")).len(), 2);
+    assert!(!path("out/reference.csv").exists(), "it was no part of this report");
 }
 
 #[test]
@@ -232,10 +236,11 @@ fn mistakes_are_named() {
     fs::create_dir(path("none")).unwrap();
     fs::create_dir(path("bad")).unwrap();
     fs::write(path("bad/x.pdb"), "words").unwrap();
-    let input = path("in");
+    let [input, out] = ["in", "out"].map(path);
     let refused = |args: &[&str], code: i32, words: &[&str]| {
-        let args: Vec<&str> = args.iter().copied().chain(["--out", "/nowhere/that/is"]).collect();
+        let args: Vec<&str> = args.iter().copied().chain(["--out", text(&out)]).collect();
         evaluate(&args).failure(code, words);
+        assert!(!out.exists(), "{args:?}");
     };
     refused(&[text(&path("missing"))], 7, &["missing"]);
     refused(&[text(&path("none"))], 3, &["no structure files", ".cif"]);

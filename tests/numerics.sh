@@ -39,3 +39,4 @@ grep '| fused protein, ' <<<"$protein" | grep -v bf16 | sed 's/fused protein, //
 printf '\nAnd against the plain network, relative to the largest number of a tensor: in f64 at early times, where the rounding of the time'"'"'s phases is small (that of the phases which embed residue numbers remains and grows with the chain), and in f32 at all times. The last row compares products in bf16 with f32, by root mean squares.\n\n| network and chains | prediction | worst gradient |\n|---|---|---|\n'
 grep '| fused protein against' <<<"$protein" | sed 's/fused protein against plain/against/'
 grep '| fused protein, bf16' <<<"$protein" | sed 's/fused protein, //'
+table 'Secondary structure and Cα geometry' 'P-SEA and the geometry of Cα traces against biotite 1.6.0 and numpy: letters, and largest differences of numbers (Å, shares, counts; accepted below 1e-9).' oracle_eval_structure

@@ -10,19 +10,18 @@ mod scores;
 mod shape;
 mod structure;
 mod summary;
-mod table;
 pub mod tm;
 mod variety;
 
 use std::path::PathBuf;
 
 pub use chains::{Backbone, Set, Unreadable};
-pub use report::{Group, Report};
+pub use report::{Compared, Group, Report};
 pub use scores::DESIGNABLE;
 pub use shape::{BREAK, CLASH, CLOSE, Shape, TRANS, shape};
 pub use structure::{Structure, secondary_structure, share};
 pub use summary::Summary;
-pub use variety::{Diversity, Nearest, SAME_FOLD};
+pub use variety::{Diversity, Known, Nearest, SAME_FOLD};
 
 use crate::Result;
 use variety::Pairs;
@@ -65,7 +64,7 @@ pub enum Reference {
 /// Files that cannot be read are listed in the report ([`Report::complaint`]); the others are judged without them.
 ///
 /// # Errors
-/// [`crate::Error::Config`] when a file to write exists, [`crate::Error::Data`] when there is nothing to judge,
+/// [`crate::Error::Config`] when a file to write exists or there are too many pairs of samples, [`crate::Error::Data`] when there is nothing to judge,
 /// [`crate::Error::Io`].
 pub fn main(options: &Options) -> Result<Report> {
     if let Some(out) = &options.out {
@@ -81,11 +80,11 @@ pub fn main(options: &Options) -> Result<Report> {
         None => None,
     };
     let pairs = if options.diversity { Some(Pairs::compare(&mut samples)?) } else { None };
-    let unknown = match &options.novelty {
-        Some(known) => variety::find_nearest(&mut samples, known)?,
-        None => Vec::new(),
+    let known = match &options.novelty {
+        Some(path) => Some(variety::find_nearest(&mut samples, path)?),
+        None => None,
     };
-    let report = Report::new(samples, reference.map(Set::without_positions), pairs.as_ref(), unknown);
+    let report = Report::new(samples, reference.map(Set::without_positions), pairs.as_ref(), known);
     if let Some(out) = &options.out {
         report.save(out)?;
     }

@@ -12,9 +12,9 @@ use super::chains::{Backbone, Set, Unreadable};
 use super::scores::DESIGNABLE;
 use super::structure::{Structure, share};
 use super::summary::Summary;
-use super::table::{Table, number, percent, spread};
-use super::variety::{Diversity, Pairs};
-use crate::files::write_whole;
+use super::variety::{Diversity, Known, Pairs};
+use crate::eval::table::{Table, csv, number, percent, spread};
+use crate::files::{refuse_existing, write_whole};
 use crate::{Error, Result};
 
 /// Up to so many different lengths are shown one by one, more of them in ranges.
@@ -24,7 +24,7 @@ const RANGE: usize = 50;
 /// A length is compared with reference chains that are at most this share longer or shorter.
 const TOLERANCE: f64 = 0.1;
 /// So many files that could not be read are named on the terminal.
-const NAMED: usize = 5;
+const NAMED: usize = 20;
 
 /// Chains of whatever length.
 const ANY: RangeInclusive<usize> = 0..=usize::MAX;
@@ -41,8 +41,8 @@ pub struct Report {
     pub samples: Set,
     /// What they are compared with.
     pub reference: Option<Set>,
-    /// Known chains that novelty could not be measured against.
-    pub unknown: Vec<Unreadable>,
+    /// What novelty was measured against.
+    pub known: Option<Known>,
     /// All samples first, then those that are designable, then by length.
     pub groups: Vec<Group>,
 }
@@ -76,7 +76,7 @@ pub struct Compared {
 
 impl Report {
     /// Compares samples with a reference; `pairs` are the TM-scores among the samples.
-    pub(super) fn new(samples: Set, reference: Option<Set>, pairs: Option<&Pairs>, unknown: Vec<Unreadable>) -> Self {
+    pub(super) fn new(samples: Set, reference: Option<Set>, pairs: Option<&Pairs>, known: Option<Known>) -> Self {
         let lengths: BTreeSet<usize> = samples.chains.iter().map(|chain| chain.shape.length).collect();
         let all = Selection { name: "all".into(), designable: false, own: ANY, other: ANY };
         let mut selections = vec![all.clone()];
@@ -87,7 +87,7 @@ impl Report {
             selections.extend(by_length(&lengths));
         }
         let groups = selections.iter().map(|selection| selection.group(&samples, reference.as_ref(), pairs)).collect();
-        Report { samples, reference, unknown, groups }
+        Report { samples, reference, known, groups }
     }
 
     /// What a user has to know when samples could not be read.
@@ -105,8 +105,12 @@ impl Report {
     pub fn save(&self, out: &Path) -> Result<()> {
         std::fs::create_dir_all(out).map_err(Error::io(out))?;
         write_csv(&out.join(BACKBONES), &self.samples)?;
-        if let Some(reference) = &self.reference {
-            write_csv(&out.join(REFERENCE), reference)?;
+        let reference = out.join(REFERENCE);
+        match &self.reference {
+            Some(set) => write_csv(&reference, set)?,
+            // What an earlier report was compared with is no part of this one.
+            None if reference.exists() => std::fs::remove_file(&reference).map_err(Error::io(&reference))?,
+            None => {}
         }
         let document = Document::of(self);
         let summary = serde_json::to_string_pretty(&document).map_err(|error| Error::io(out)(error.into()))?;
@@ -124,7 +128,8 @@ impl Report {
         let unreadable =
             self.sets().map(|set| (format!("{}: files that could not be read", set.name), &set.unreadable[..]));
         let incomparable = ("samples without a TM-score".to_string(), &self.samples.incomparable[..]);
-        unreadable.chain([incomparable, ("known chains left out of the novelty".to_string(), &self.unknown[..])])
+        let unknown = self.known.as_ref().map_or(&[][..], |known| &known.left_out);
+        unreadable.chain([incomparable, ("known chains left out of the novelty".to_string(), unknown)])
     }
 
     fn sets(&self) -> impl Iterator<Item = &Set> {
@@ -199,8 +204,8 @@ struct Document<'a> {
     reference: Option<SetDocument<'a>>,
     /// Samples without a TM-score.
     incomparable: &'a [Unreadable],
-    /// Known chains left out of the novelty.
-    unknown: &'a [Unreadable],
+    /// What novelty was measured against.
+    known: Option<&'a Known>,
     groups: &'a [Group],
 }
 
@@ -220,7 +225,7 @@ impl<'a> Document<'a> {
             samples: SetDocument::of(&report.samples),
             reference: report.reference.as_ref().map(SetDocument::of),
             incomparable: &report.samples.incomparable,
-            unknown: &report.unknown,
+            known: report.known.as_ref(),
             groups: &report.groups,
         }
     }
@@ -321,29 +326,16 @@ fn range_name(range: &RangeInclusive<usize>) -> String {
 
 /// Refuses to replace files unasked.
 pub(super) fn check_out(out: &Path, options: &Options) -> Result<()> {
-    let existing =
-        [BACKBONES, REFERENCE, SUMMARY, REPORT].map(|name| out.join(name)).into_iter().find(|path| path.exists());
-    match existing {
-        Some(path) if !options.overwrite => {
-            Err(Error::Config(format!("{} exists; give --overwrite to replace it", path.display())))
-        }
-        _ => Ok(()),
-    }
+    let mut files = [BACKBONES, REFERENCE, SUMMARY, REPORT].iter().map(|name| out.join(name));
+    files.try_for_each(|file| refuse_existing(&file, options.overwrite))
 }
 
 /// Writes a set's chains, one a line.
 fn write_csv(path: &Path, set: &Set) -> Result<()> {
-    let mut table = csv::Writer::from_writer(Vec::new());
-    let failed = |error: csv::Error| Error::io(path)(error.into());
-    for (i, chain) in set.chains.iter().enumerate() {
-        let (names, values): (Vec<_>, Vec<_>) = fields(chain).into_iter().unzip();
-        if i == 0 {
-            table.write_record(names).map_err(failed)?;
-        }
-        table.write_record(values).map_err(failed)?;
-    }
-    let bytes = table.into_inner().map_err(|error| Error::io(path)(error.into_error()))?;
-    write_whole(path, &bytes)
+    let rows = set.chains.iter().map(|chain| fields(chain).map(|(_, value)| value).to_vec());
+    let header = set.chains.first().map(|chain| fields(chain).map(|(name, _)| name));
+    let table = header.map_or(Ok(Vec::new()), |header| csv(&header, rows))?;
+    write_whole(path, &table)
 }
 
 /// A row of the table of chains: the columns' names and what stands in them.

@@ -207,8 +207,9 @@ mod tests {
     #[test]
     fn crowding_is_that_of_all_pairs() {
         // Points in a box, so dense that many are too close.
-        let at = |k: usize| ((k as f64 * 0.618_034).fract() * 40.0, (k as f64 * 0.754_877).fract() * 20.0);
-        let chain: Vec<Point> = (0..300).map(|k| [at(k).0, at(k).1, (k as f64 * 0.569_84).fract() * 9.0]).collect();
+        let uniform = |k: usize, axis: f64| ((k as f64 * axis).sin() * 43_758.545_3).rem_euclid(1.0);
+        let at = |k: usize| [60.0 * uniform(k, 12.989_8), 30.0 * uniform(k, 78.233), 18.0 * uniform(k, 39.425)];
+        let chain: Vec<Point> = (0..300).map(at).collect();
         let near = |i: usize, j: usize, limit: f64| norm_squared(&sub(&chain[i], &chain[j])) < limit * limit;
         let close: usize = (0..300).map(|i| (0..i).filter(|&j| near(i, j, 2.0)).count()).sum();
         let clashes = |i: usize| (0..300).any(|j: usize| i.abs_diff(j) > 2 && near(i, j, 3.4));

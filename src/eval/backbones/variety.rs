@@ -9,13 +9,15 @@ use serde::Serialize;
 
 use super::chains::{Backbone, Set, Unreadable, structure_files};
 use super::tm::{self, Library, Matrix};
-use crate::Result;
 use crate::cli::Progress;
 use crate::data::Dataset;
 use crate::geometry::Point;
+use crate::{Error, Result};
 
 /// Chains whose TM-score is at least this share a fold, and may be of one cluster.
 pub const SAME_FOLD: f64 = 0.5;
+/// More samples than this are not compared with each other: it would take days, and gigabytes.
+pub const MOST_PAIRED: usize = 10_000;
 /// The split of a data set that novelty is measured against: what was learnt.
 const LEARNT: &str = "train";
 /// Least time between two lines of progress.
@@ -41,6 +43,17 @@ pub struct Diversity {
     pub clusters: usize,
 }
 
+/// What novelty was measured against.
+#[derive(Clone, Debug, Serialize)]
+pub struct Known {
+    /// The folder, or the data set and its split.
+    pub name: String,
+    /// How many chains it has that could be compared.
+    pub chains: usize,
+    /// What could not be read or compared.
+    pub left_out: Vec<Unreadable>,
+}
+
 /// What a sample is like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nearest {
@@ -54,10 +67,15 @@ impl Pairs {
     /// Aligns all pairs of samples, and tells each its cluster and its mean TM-score with the others of its length.
     ///
     /// # Errors
-    /// None but [`crate::Error::Data`] that [`comparable`] should have prevented.
+    /// [`Error::Config`] when there are more samples than [`MOST_PAIRED`].
     pub fn compare(samples: &mut Set) -> Result<Self> {
         let places = comparable(samples);
         let chains: Vec<&[Point]> = places.iter().map(|&place| &samples.chains[place].positions[..]).collect();
+        if chains.len() > MOST_PAIRED {
+            let n = chains.len();
+            let what = format!("{n} samples have {} pairs, too many to compare; give --no-diversity", n * (n - 1) / 2);
+            return Err(Error::Config(what));
+        }
         let n = chains.len() as u64;
         let progress = Shared::new(n * n.saturating_sub(1) / 2, "pairs of samples aligned");
         let matrix = tm::pairwise(&chains, &|more| progress.add(more as u64))?;
@@ -98,14 +116,17 @@ impl Pairs {
 }
 
 /// Tells each sample the known chain that it is most like: of the structure files of a folder, or of what a data set
-/// has to learn from. What could not be read or compared is returned.
+/// has to learn from.
 ///
 /// # Errors
-/// [`crate::Error::Data`] when nothing is known; [`crate::Error::Io`].
-pub(super) fn find_nearest(samples: &mut Set, known: &Path) -> Result<Vec<Unreadable>> {
-    let library = match known.join("manifest.json").is_file() {
-        true => Library::Split(Dataset::open(known, false)?.split(LEARNT)?),
-        false => Library::Files(structure_files(known)?.files),
+/// [`Error::Data`] when nothing is known; [`Error::Io`].
+pub(super) fn find_nearest(samples: &mut Set, known: &Path) -> Result<Known> {
+    let (name, library) = match known.join("manifest.json").is_file() {
+        true => {
+            let dataset = Dataset::open(known, false)?;
+            (format!("{}, {LEARNT}", dataset.manifest().name), Library::Split(dataset.split(LEARNT)?))
+        }
+        false => (known.display().to_string(), Library::Files(structure_files(known)?.files)),
     };
     let places = comparable(samples);
     let chains: Vec<&[Point]> = places.iter().map(|&place| &samples.chains[place].positions[..]).collect();
@@ -115,7 +136,8 @@ pub(super) fn find_nearest(samples: &mut Set, known: &Path) -> Result<Vec<Unread
     for (place, nearest) in places.into_iter().zip(found.nearest) {
         samples.chains[place].nearest = Some(Nearest { name: nearest.name, tm: nearest.tm });
     }
-    Ok(found.left_out.into_iter().map(|left| Unreadable { file: left.name, reason: left.reason }).collect())
+    let left_out = found.left_out.into_iter().map(|left| Unreadable { file: left.name, reason: left.reason }).collect();
+    Ok(Known { name, chains: found.known, left_out })
 }
 
 /// The places of the samples that have TM-scores; the others are listed.
@@ -143,7 +165,8 @@ struct Shared {
 
 impl Shared {
     fn new(total: u64, what: &'static str) -> Self {
-        Shared { done: AtomicU64::new(0), shown: Mutex::new(Progress::stderr(0, total, EVERY)), what }
+        let progress = if total == 0 { Progress::silent() } else { Progress::stderr(0, total, EVERY) };
+        Shared { done: AtomicU64::new(0), shown: Mutex::new(progress), what }
     }
 
     fn add(&self, more: u64) {
