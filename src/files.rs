@@ -41,7 +41,10 @@ impl FolderLock {
 }
 
 /// Writes a file, or replaces it, whole; it is on disk when this returns.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Io`] when the operating system refuses.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Readable as any new file is, not for the owner alone as temporary files are.
     let permissions = Permissions::from_mode(0o666);
