@@ -51,6 +51,17 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     file.persist(path).map(drop).map_err(|e| Error::io(path)(e.error))
 }
 
+/// Refuses a file that exists, unless it may be replaced.
+///
+/// # Errors
+/// [`Error::Config`] naming the file.
+pub(crate) fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
+    match path.exists() && !overwrite {
+        true => Err(Error::Config(format!("{} exists; give --overwrite to replace it", path.display()))),
+        false => Ok(()),
+    }
+}
+
 /// All files below a folder, by name; hidden ones are passed over.
 pub(crate) fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder))?;

@@ -141,6 +141,30 @@ fn preparation_keeps_the_good_and_counts_the_rest() {
 }
 
 #[test]
+fn what_is_evaluated_on_has_kept_its_graph() {
+    let geom = Geom::new();
+    let prepare = |out: &str, options: &[&str]| {
+        let mut command = geom.prepare(out, 2);
+        for pair in options.chunks(2) {
+            command.arg(pair[0]).arg(geom.dir.path().join(pair[1]));
+        }
+        run(&mut command);
+        let dataset = Dataset::open(&geom.dir.path().join(out), true).unwrap();
+        let split = dataset.split("test").unwrap();
+        let records = (0..split.len()).map(|i| split.molecule(i).unwrap());
+        let kept: Vec<_> = records.map(|record| (record.key().to_string(), record.num_conformers())).collect();
+        (kept, dataset.manifest().dropped["test"].clone())
+    };
+    let counts = |pairs: &[(&str, u64)]| pairs.iter().map(|(name, n)| (name.to_string(), *n)).collect();
+    let (_, dropped) = prepare("all", &["--test-mols", "test_mols.pkl"]);
+    assert_eq!(dropped, counts(&[("conformers differ in their atoms", 1)]), "the ether's atoms stand otherwise");
+    let (kept, dropped) = prepare("clean", &["--test-mols", "test_mols.pkl", "--clean-test", "corrected.csv"]);
+    assert_eq!(kept, [("C/C=C/C".to_string(), 2), ("CCO".to_string(), 2)]);
+    let reasons = [("no conformer of the corrected graph", 1), ("not in the list of test molecules", 1)];
+    assert_eq!(dropped, counts(&reasons));
+}
+
+#[test]
 fn preparation_gives_the_same_bytes_for_any_workers_and_after_a_kill() {
     let geom = Geom::new();
     run(&mut geom.prepare("one", 1));

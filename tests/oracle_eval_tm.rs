@@ -40,9 +40,28 @@ struct Program {
     rmsd: f64,
 }
 
+#[derive(Deserialize)]
+struct Made {
+    pairs: Vec<MadePair>,
+}
+
+#[derive(Deserialize)]
+struct MadePair {
+    first: Vec<Point>,
+    second: Vec<Point>,
+    tm_first: f64,
+    tm_second: f64,
+    rmsd: f64,
+    residue_on_residue: Option<f64>,
+}
+
+fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/eval").join(name);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
 fn fixture() -> (HashMap<String, Vec<Point>>, Vec<Pair>) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/eval/chains.json");
-    let fixture: Fixture = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let fixture: Fixture = read("chains.json");
     (fixture.chains.into_iter().map(|chain| (chain.id, chain.ca)).collect(), fixture.pairs)
 }
 
@@ -77,6 +96,20 @@ fn as_tmtools_and_the_program() {
     for (found, pair) in both() {
         assert_eq!(found.aligned, pair.program.aligned, "{} {}", pair.first, pair.second);
     }
+}
+
+/// Chains that use what natural ones rarely do: the start from unbroken pieces, the rules for few residues.
+#[test]
+fn made_up_chains_as_tmtools() {
+    let made: Made = read("made_chains.json");
+    let of = |pair: &MadePair| {
+        let found = align(&pair.first, &pair.second);
+        [found.tm_first - pair.tm_first, found.tm_second - pair.tm_second, found.rmsd - pair.rmsd]
+    };
+    let differences: Vec<f64> = made.pairs.iter().flat_map(of).collect();
+    report("TM-align: made-up chains of 4 to 58 residues, TM-scores and RMSD, tmtools", &differences, 1e-8);
+    let given = made.pairs.iter().filter_map(|pair| Some(score(&pair.first, &pair.second) - pair.residue_on_residue?));
+    report("TM-score residue on residue, made-up chains, tmtools", &given.collect::<Vec<_>>(), 1e-10);
 }
 
 /// What an alignment says of itself holds: its residues, their RMSD, the score of its superposition.
@@ -309,6 +342,33 @@ fn the_nearest_of_a_folder() {
         found,
         "the number of threads shows"
     );
+}
+
+/// Known chains that cannot be the nearest are not aligned; those that can be are, however late they come.
+#[test]
+fn the_nearest_is_not_filtered_away() {
+    let (chains, pairs) = fixture();
+    let (query, relative) = (&chains[&pairs[9].first], &chains[&pairs[9].second]);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, points: &[Point]| std::fs::write(folder.path().join(name), pdb(&[('A', points)])).unwrap();
+    let nearest = || {
+        let library = Library::below(folder.path()).unwrap();
+        let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let found = one_thread.install(|| novelty(&[query], &library, &|| ())).unwrap();
+        (found.nearest[0].name.clone(), found.nearest[0].tm, found.known)
+    };
+    let part = |share: f64| &query[..(share * query.len() as f64) as usize];
+    write("1.pdb", relative);
+    let (_, of_relative, _) = nearest();
+    assert!((0.7..0.8).contains(&of_relative));
+    write("2.pdb", part(0.7));
+    assert_eq!(nearest(), ("1.pdb A".into(), of_relative, 2), "at most 0.7");
+    write("3.pdb", part(0.85));
+    let (name, of_part, _) = nearest();
+    assert!(name == "3.pdb A" && of_part > 0.84, "{name} {of_part}");
+    write("4.pdb", query);
+    let (name, of_itself, _) = nearest();
+    assert!(name == "4.pdb A" && (of_itself - 1.0).abs() < 1e-12, "{name} {of_itself}");
 }
 
 #[test]

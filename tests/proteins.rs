@@ -12,6 +12,7 @@ use qsd::data::Dataset;
 
 const TINY: &str = "tests/fixtures/train/protein.yaml";
 const DATA: &str = env!("CARGO_BIN_EXE_qsd-data");
+const EVAL: &str = env!("CARGO_BIN_EXE_qsd-eval");
 
 /// Trains the tiny protein network.
 fn train(ranks: usize, folder: &Path, overrides: &[&str]) -> Finished {
@@ -146,12 +147,17 @@ fn the_same_backbones_from_any_number_of_processes() {
     sample(0, &path("run"), &path("c"), &["--length", "33", "--num", "1"]).success();
     assert_eq!(files(&path("c"))[0], alone[1], "a sample depends on its length and number alone");
 
-    let script = root().join("tests/python/check_backbones.py");
-    let data = root().join("data/sample/proteins");
-    let output = Command::new(python()).arg(script).arg(path("a")).arg(data).arg("--json").output().unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+    let script = root().join("tests/python/measure_backbones.py");
+    let names = alone.iter().map(|(name, _)| path("a").join(name));
+    let output = Command::new(python()).arg(script).args(names).output().unwrap();
+    let measured: serde_json::Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    assert_eq!(report["sampled"]["chains"].as_u64(), Some(12), "gemmi and biotite read every file: {report}");
+    assert_eq!(measured.as_array().map(Vec::len), Some(12), "gemmi and biotite read every file: {measured}");
+    let shown = run(0, EVAL, &["backbones", path("a").to_str().unwrap()]).success().stdout;
+    let heads: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("| samples, ")).collect();
+    assert_eq!(heads.len(), 3, "all, 33 and 40: {shown}");
+    assert!(heads[0].starts_with("all |      6 |"), "{shown}");
+    assert!(shown.contains("6 files left out"), "of two formats one is read: {shown}");
 
     let folded = |name: &str, more: &[&str]| {
         sample(0, &path("run"), &path(name), &[&["--length", "33", "--num", "1"], more].concat()).success();

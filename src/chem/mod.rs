@@ -23,12 +23,13 @@ pub mod xyz;
 
 pub use aromaticity::perceive_aromaticity;
 pub use element::Element;
+pub use graph::{Adjacency, Neighbour};
 pub use kekule::kekulise;
 pub use molecule::{Atom, Bond, BondOrder, Chirality, Molecule};
 pub use record::Record;
 pub use rings::Rings;
 pub use sanitise::{Unsound, sanitise};
-pub use symmetry::invariant;
+pub use symmetry::{classes, invariant};
 
 /// No molecule has more atoms: readers refuse it. What models do with a molecule grows with the square of its atoms
 /// (the modes of the harmonic prior) and so does some of the perception here; at this size one molecule takes

@@ -10,7 +10,7 @@ use crate::files::hex;
 use crate::{Error, Result};
 
 /// The SHA-256 of a file in hexadecimal digits.
-pub(super) fn sha256_of(path: &Path) -> Result<String> {
+pub(crate) fn sha256_of(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     let mut digest = Sha256::new();
     let mut chunk = vec![0; 1 << 20];

@@ -27,6 +27,7 @@ pub use batch::{Atoms, Batch, Condition, Points, Residues, StereoCentre};
 pub use chain_record::ChainRecord;
 pub use config::{BatchBy, ConformerChoice, DataConfig, Epoch, LongChains};
 pub use dataset::{Dataset, Split};
+pub(crate) use files::sha256_of;
 pub use import::{ImportOptions, Imported, MAX_CONFORMERS, Source, import};
 pub use inspect::{ChainCounts, Inspection, SplitCounts, inspect};
 pub use loader::{Loader, StepBatches, TrainingStream, ValidationBatches};

@@ -8,3 +8,4 @@ pub mod backbones;
 pub mod conformers;
 pub mod distributions;
 pub mod picture;
+mod table;

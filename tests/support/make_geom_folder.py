@@ -3,7 +3,8 @@
     make_geom_folder.py FOLDER
 
 Writes FOLDER/rdkit_folder/qm9/*.pickle, FOLDER/split.npy, and FOLDER/expected.json: per split the keys of the molecules
-that must come through, in order, with the weights their conformers must have.
+that must come through, in order, with the weights their conformers must have. Beside them FOLDER/test_mols.pkl, test
+molecules of which some have reacted, and FOLDER/corrected.csv, the list of what is to be evaluated.
 """
 
 import json
@@ -54,6 +55,24 @@ def faulty():
     }
 
 
+def write_test_mols(folder):
+    """Ethanol with an ether among its conformers, butene (cis and trans count alike), a molecule that has reacted in all
+    of its conformers, and one that the list lacks."""
+    mols = {
+        "CCO": [structure("CCO"), structure("COC"), structure("CCO")],
+        "C/C=C/C": [structure("C/C=C/C"), structure("C/C=C\\C")],
+        "CC=O": [structure("C=CO")],
+        "CCC": [structure("CCC")],
+    }
+    (folder / "test_mols.pkl").write_bytes(pickle.dumps(mols, protocol=3))
+    rows = ["smiles,n_conformers,corrected_smiles", "CCO,3,CCO", "C/C=C/C,2,C/C=C/C", "CC=O,1,CC=O"]
+    (folder / "corrected.csv").write_text("\n".join(rows) + "\n")
+
+
+def structure(smiles):
+    return conformers(smiles, 1)[0]["rd_mol"]
+
+
 def main(folder):
     pickles = folder / "rdkit_folder" / "qm9"
     pickles.mkdir(parents=True)
@@ -75,6 +94,7 @@ def main(folder):
     parts = np.split(order, [18, 22])
     split = np.empty(3, dtype=object)
     split[:] = parts
+    write_test_mols(folder)
     np.save(folder / "split.npy", split, allow_pickle=True)
     stems = [[names[i].removesuffix(".pickle") for i in part] for part in parts]
     expected = [[ensembles[stem] for stem in part if stem in ensembles] for part in stems]

@@ -1,5 +1,7 @@
-//! `qsd-eval`: measures samples in the numbers that the field compares.
+//! `qsd-eval`: how good samples are, in the numbers that the field compares.
 
+mod backbones;
+mod conformers;
 mod designability;
 mod distributions;
 
@@ -8,7 +10,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use qsd::{Result, cli};
 
-/// Measure conformers and backbones in the numbers that the field compares.
+/// Judge samples: conformers against reference ensembles, protein backbones by themselves and against known ones.
+///
+/// All of it works on files, from qsd-sample or any other program, on all cores (RAYON_NUM_THREADS sets another number); the
+/// numbers do not depend on how many.
 #[derive(Parser)]
 #[command(name = "qsd-eval", version)]
 struct Cli {
@@ -18,6 +23,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Compare conformers with reference ensembles: coverage (COV), average lowest RMSD (AMR), validity.
+    Conformers(Box<conformers::Args>),
+    /// Judge protein backbones: geometry, secondary structure, diversity, novelty.
+    Backbones(Box<backbones::Args>),
     /// The share of backbones that some sequence is predicted to fold into.
     Designability(Box<designability::Args>),
     /// FPSD, fS and fJSD: how near samples come to a reference in a classifier's eyes.
@@ -30,6 +39,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
+        Command::Conformers(args) => conformers::run(*args),
+        Command::Backbones(args) => backbones::run(*args),
         Command::Designability(args) => designability::run(*args),
         Command::Distributions(args) => distributions::run(*args),
     }

@@ -1,7 +1,8 @@
 //! A picture of capsules: solids seen along −z, the nearer hiding the farther, lit from the upper left.
 //!
-//! A capsule, the points within a distance of a segment, is the only solid there is: a ball is one of length 0, a stick is
-//! one, a tube is a row of them. A pixel's depth and normal have closed forms, so that solids may cut into each other.
+//! A capsule, the points within a distance of a segment, is the only solid there is: a ball is one of length 0, a stick
+//! is one, a tube is a row of them. A pixel's depth and normal have closed forms, so that solids may cut into each
+//! other.
 
 use super::palette::{Colour, mix, scaled};
 use crate::geometry::Point;
@@ -42,7 +43,8 @@ struct Sample {
 
 /// One panel, `SIDE` × `SIDE` pixels of red, green and blue, row by row from the upper left.
 ///
-/// The capsules are shown as large as fits, but an Å never larger than `largest_scale` pixels. What is far from the eye fades.
+/// The capsules are shown as large as fits, but an Å never larger than `largest_scale` pixels. What is far from the eye
+/// fades.
 pub fn paint(capsules: &[Capsule], largest_scale: f64) -> Vec<u8> {
     let Some(frame) = Frame::around(capsules, largest_scale) else { return vec![255; SIDE * SIDE * 3] };
     let mut samples = vec![Sample { depth: f64::NEG_INFINITY, colour: PAPER }; FINE * FINE];

