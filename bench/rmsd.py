@@ -68,13 +68,14 @@ def from_oracle(path):
 
 
 def cases_of(source):
+    """The cases of a source, one after the other."""
     if source.endswith(".json"):
-        return list(from_oracle(source))
+        return from_oracle(source)
     if source == "groups":
-        return [from_smiles(smiles, smiles, 7 * k + 1) for k, smiles in enumerate(GROUPS)]
+        return (from_smiles(smiles, smiles, 7 * k + 1) for k, smiles in enumerate(GROUPS))
     if source == "symmetric":
-        return [from_smiles(name, smiles, 7 * k + 1, 2, 2) for k, (name, smiles) in enumerate(SYMMETRIC.items())]
-    return list(from_folder(source) if Path(source).is_dir() else from_sdf(source))
+        return (from_smiles(name, smiles, 7 * k + 1, 2, 2) for k, (name, smiles) in enumerate(SYMMETRIC.items()))
+    return from_folder(source) if Path(source).is_dir() else from_sdf(source)
 
 
 def rebuilt(described, conformers):
@@ -129,8 +130,7 @@ def main():
     arguments = parser.parse_args()
     ratios = []
     for source in arguments.sources:
-        cases = cases_of(source)
-        for molecule in cases:
+        for molecule in cases_of(source):
             molecule["repeats"] = arguments.repeats
             theirs = rdkit_seconds(molecule, arguments.repeats)
             with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
