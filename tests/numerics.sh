@@ -40,3 +40,4 @@ printf '\nAnd against the plain network, relative to the largest number of a ten
 grep '| fused protein against' <<<"$protein" | sed 's/fused protein against plain/against/'
 grep '| fused protein, bf16' <<<"$protein" | sed 's/fused protein, //'
 table 'Secondary structure and Cα geometry' 'P-SEA and the geometry of Cα traces against biotite 1.6.0 and numpy: letters, and largest differences of numbers (Å, shares, counts; accepted below 1e-9).' oracle_eval_structure
+table 'TM-scores' 'Alignments by the own TM-align against tmtools 0.3.0 and the program of 2019 (its scores have five decimals, its RMSDs two): absolute differences.' oracle_eval_tm
