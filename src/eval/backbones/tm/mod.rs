@@ -51,7 +51,7 @@ use crate::geometry::kabsch::RigidMotion;
 /// Chains of fewer residues cannot be superposed in one way only.
 pub const SHORTEST: usize = 3;
 
-/// Longer chains would take minutes and hundreds of megabytes.
+/// Longer chains are refused, since the time can grow with the fourth power of the length and the memory with its square.
 pub const LONGEST: usize = 5000;
 
 /// No coordinate may be farther from the origin than this, in Å; files cannot say more than 9999.999.
