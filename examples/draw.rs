@@ -5,8 +5,6 @@
 //! target/release/examples/draw backbones/*.pdb --out backbones.png
 //! ```
 
-mod output;
-
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::BufReader;
@@ -17,6 +15,7 @@ use clap::Parser;
 use qsd::bio::{self, Chain};
 use qsd::chem::{Record, sdf};
 use qsd::eval::picture::{MAX_PANELS, Panel, Trace, backbones, conformers};
+use qsd::files::write_whole;
 use qsd::{Error, Result};
 
 const MAX: i64 = MAX_PANELS as i64;
@@ -44,7 +43,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let conformers_given = args.files[0].extension() == Some(OsStr::new("sdf"));
     let picture = if conformers_given { draw_conformers(args)? } else { draw_backbones(args)? };
-    output::save(&args.out, &picture)
+    write_whole(&args.out, &picture)
 }
 
 fn draw_conformers(args: &Args) -> Result<Vec<u8>> {

@@ -11,7 +11,6 @@
 
 mod analytic;
 mod figure;
-mod output;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -41,7 +41,10 @@ impl FolderLock {
 }
 
 /// Writes a file, or replaces it, whole; it is on disk when this returns.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Io`] when the operating system refuses.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Readable as any new file is, not for the owner alone as temporary files are.
     let permissions = Permissions::from_mode(0o666);
@@ -49,6 +52,17 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let mut file = file.map_err(Error::io(path))?;
     file.write_all(content).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
     file.persist(path).map(drop).map_err(|e| Error::io(path)(e.error))
+}
+
+/// Refuses a file that exists, unless it may be replaced.
+///
+/// # Errors
+/// [`Error::Config`] naming the file.
+pub(crate) fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
+    match path.exists() && !overwrite {
+        true => Err(Error::Config(format!("{} exists; give --overwrite to replace it", path.display()))),
+        false => Ok(()),
+    }
 }
 
 /// All files below a folder, by name; hidden ones are passed over.

@@ -15,6 +15,7 @@
 //! | 1 | [`bio`] | proteins: chains from PDB and mmCIF, fold classes, clusters, backbones as files |
 //! | 1 | [`distributed`] | processes that exchange spans of numbers; the canonical sum |
 //! | 1 | [`random`] | counter-based randomness |
+//! | 1 | [`files`] | files that appear whole or not at all, folders that one process holds |
 //! | 1 | [`config`] | YAML with `extends`, overrides and located errors → typed sections |
 //! | 1 | [`cli`] | terminal progress, exit codes |
 //! | 2 | [`data`] | shards on disk → samples in a seeded order → batches |
@@ -38,7 +39,7 @@ pub mod diffusion;
 pub mod distributed;
 mod error;
 pub mod eval;
-mod files;
+pub mod files;
 pub mod geometry;
 pub mod model;
 pub mod random;

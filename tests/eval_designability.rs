@@ -219,11 +219,13 @@ fn faults_are_reasons_and_are_tried_again() {
 #[test]
 fn what_takes_too_long_is_ended() {
     let bench = Bench::new(30, 26);
-    bench.run("fold:hang=3", &["--timeout", "4", "in"]).success();
+    // The sequences first, so that the time is folding's alone.
+    bench.run("fold:none", &["in"]).failure(3, &["ended with code 0 and left no"]);
+    bench.run("fold:hang=3", &["--timeout", "15", "in"]).success();
     let rows = bench.rows();
     let failures = |name: &str| rows[name]["failure"].clone();
     assert_eq!(failures("in/left.pdb"), "", "what was made before is kept");
-    assert!(failures("in/right.pdb").contains("took longer than --timeout 4 s"), "{}", failures("in/right.pdb"));
+    assert!(failures("in/right.pdb").contains("took longer than --timeout 15 s"), "{}", failures("in/right.pdb"));
     assert!(!tool_runs(&bench));
     let made = bench.journal().len();
     bench.run("", &["in"]).success();
@@ -233,7 +235,7 @@ fn what_takes_too_long_is_ended() {
 #[test]
 fn nothing_done_is_lost_by_a_kill() {
     let bench = Bench::new(30, 26);
-    let mut killed = bench.command("fold:slow=0.5", &["in"]).spawn().unwrap();
+    let mut killed = bench.command("fold:slow=2", &["in"]).spawn().unwrap();
     wait_for("some structures", || bench.journal().len() >= 2 + 3);
     killed.kill().unwrap();
     killed.wait().unwrap();
@@ -253,7 +255,7 @@ fn nothing_done_is_lost_by_a_kill() {
 #[test]
 fn a_request_to_stop_keeps_what_is_done() {
     let bench = Bench::new(30, 26);
-    let running = bench.command("fold:slow=0.5", &["in"]).spawn().unwrap();
+    let running = bench.command("fold:slow=2", &["in"]).spawn().unwrap();
     wait_for("some structures", || bench.journal().len() >= 2 + 2);
     // The folder is taken.
     bench.run("", &["in"]).failure(2, &["another run works in this folder", &format!("pid {}", running.id())]);

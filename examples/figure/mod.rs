@@ -9,10 +9,10 @@ use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use qsd::files::write_whole;
 use qsd::{Error, Result};
 
 use crate::analytic::Way;
-use crate::output;
 
 /// A part of a figure.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -126,5 +126,5 @@ pub fn save(path: &Path, size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Resul
         draw(&area)?;
         drawn(area.present())?;
     }
-    output::save(path, svg.as_bytes())
+    write_whole(path, svg.as_bytes())
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+use crate::files::refuse_existing;
 use crate::geometry::Point;
 use crate::{Error, Result};
 
@@ -38,9 +39,7 @@ impl Format {
 /// [`Error::Config`] when the file exists and is not to be replaced, [`Error::Data`] when a position is not finite or
 /// does not fit the form, [`Error::Io`] when the operating system refuses.
 pub fn save(path: &Path, format: Format, name: &str, positions: &[Point], overwrite: bool) -> Result<()> {
-    if path.exists() && !overwrite {
-        return Err(Error::Config(format!("{} exists; give --overwrite to replace it", path.display())));
-    }
+    refuse_existing(path, overwrite)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     // Readable as any new file is, not for the owner alone as temporary files are.

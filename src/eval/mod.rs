@@ -7,5 +7,5 @@
 pub mod backbones;
 pub mod conformers;
 pub mod distributions;
-mod output;
 pub mod picture;
+mod table;

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 
 use crate::bio::{self, Format};
 use crate::chem::{Record, sdf};
+use crate::files::refuse_existing;
 use crate::geometry::Point;
 use crate::{Error, Result};
 
@@ -82,12 +83,5 @@ impl Folder {
 
     fn file(&self, name: &str, format: Format) -> PathBuf {
         self.path.join(format!("{name}.{}", format.extension()))
-    }
-}
-
-fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
-    match path.exists() && !overwrite {
-        true => Err(Error::Config(format!("{} exists; give --overwrite to replace it", path.display()))),
-        false => Ok(()),
     }
 }

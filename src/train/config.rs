@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ClipConfig, EmaConfig, OptimizerConfig, ScheduleConfig};
 use crate::data::DataConfig;
 use crate::diffusion::{DiffusionConfig, SamplerConfig};
+use crate::eval::picture::MAX_PANELS;
 use crate::model::{ComputeConfig, ModelConfig};
 use crate::{Error, Result};
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub ema: EmaConfig,
     /// Validation during training.
     pub validation: ValidationConfig,
+    /// Samples during training.
+    pub evaluation: EvaluationConfig,
     /// Checkpoints.
     pub checkpoint: CheckpointConfig,
     /// Logs.
@@ -93,6 +96,76 @@ pub struct ValidationConfig {
 impl Default for ValidationConfig {
     fn default() -> Self {
         ValidationConfig { every: 1000, batch: 8, samples: 1000 }
+    }
+}
+
+/// Section `evaluation`: samples that are drawn while training goes on, and what they are worth beside the data. They come
+/// from the parameters that validation uses and from the sampler of the section `sampler` (without guidance), with noise
+/// that never changes. Only logs depend on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluationConfig {
+    /// Steps between evaluations, also one at the last step. 0: never.
+    pub every: u64,
+    /// The split whose molecules are drawn, or as long as whose chains backbones are.
+    pub split: String,
+    /// How many molecules or chains of the split, from its start.
+    pub samples: usize,
+    /// Samples for each reference conformer of a molecule, and for each chain.
+    pub per_conformer: usize,
+    /// The most reference conformers of a molecule that count, those of highest weight.
+    pub max_conformers: usize,
+    /// The RMSD of heavy atoms, Å, below which a sample covers a reference conformer and the reverse. Usual are 0.75 for
+    /// GEOM-DRUGS and 0.5 for GEOM-QM9.
+    pub threshold: f64,
+    /// Steps of the sampler; `null`: `sampler.steps`.
+    pub steps: Option<usize>,
+    /// Atoms or residues per forward pass; what is larger goes alone.
+    pub batch_points: usize,
+    /// How many samples the picture shows, up to 16; a molecule is shown with the conformer that is nearest.
+    pub pictures: usize,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        EvaluationConfig {
+            every: 0,
+            split: "val".into(),
+            samples: 20,
+            per_conformer: 2,
+            max_conformers: 10,
+            threshold: 0.75,
+            steps: None,
+            batch_points: 1000,
+            pictures: 8,
+        }
+    }
+}
+
+impl EvaluationConfig {
+    fn validate(&self) -> Result<()> {
+        if self.every == 0 {
+            return Ok(());
+        }
+        for (key, value) in [
+            ("samples", self.samples),
+            ("per_conformer", self.per_conformer),
+            ("max_conformers", self.max_conformers),
+            ("steps", self.steps.unwrap_or(1)),
+            ("batch_points", self.batch_points),
+        ] {
+            positive(&format!("evaluation.{key}"), value as u64)?;
+        }
+        if self.threshold.is_nan() || self.threshold <= 0.0 {
+            return Err(Error::Config(format!("evaluation.threshold must be above 0 Å; found {}", self.threshold)));
+        }
+        if self.pictures > MAX_PANELS {
+            return Err(Error::Config(format!(
+                "evaluation.pictures must be at most {MAX_PANELS}; found {}",
+                self.pictures
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -156,6 +229,7 @@ impl Config {
         if self.validation.every > 0 {
             positive("validation.samples", self.validation.samples as u64)?;
         }
+        self.evaluation.validate()?;
         if self.data.prefetch_steps > 1024 {
             let found = self.data.prefetch_steps;
             return Err(Error::Config(format!("data.prefetch_steps must be at most 1024; found {found}")));
@@ -189,6 +263,7 @@ impl Config {
             sampler: free.sampler,
             train: TrainConfig { steps: 0, ..self.train },
             validation: free.validation,
+            evaluation: free.evaluation,
             checkpoint: free.checkpoint,
             log: free.log,
             ..self.clone()

@@ -10,6 +10,7 @@ mod clip;
 mod config;
 pub(crate) mod drawing;
 mod ema;
+mod evaluation;
 mod gradient;
 mod inspect;
 mod metrics;
@@ -26,7 +27,7 @@ mod trainer;
 mod update;
 
 pub use clip::{Clip, ClipConfig, ClipKind, Clipped};
-pub use config::{CheckpointConfig, Config, LogConfig, RunConfig, TrainConfig, ValidationConfig};
+pub use config::{CheckpointConfig, Config, EvaluationConfig, LogConfig, RunConfig, TrainConfig, ValidationConfig};
 pub use ema::{EmaConfig, update_average};
 pub(crate) use gradient::side_by_side;
 pub use gradient::{Pass, Sums};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::checkpoint::{Retention, Snapshot, Writer};
+use super::evaluation::Report;
 use super::metrics::ShardSums;
 use super::observe::Metrics;
 use super::observe::jsonl::JsonlWriter;
@@ -54,7 +55,8 @@ struct Window {
     steps: f64,
     gradient_norm: f64,
     clip_factor: f64,
-    validation: Vec<(String, f64)>,
+    /// What validation and evaluation found.
+    judged: Vec<(String, f64)>,
 }
 
 impl Outputs {
@@ -101,7 +103,40 @@ impl Outputs {
     pub fn validated(&mut self, step: u64, sums: &ShardSums, is_best: bool) {
         let best = if is_best { ", the lowest so far" } else { "" };
         self.progress.note(&format!("step {step}: validation loss {:.4}{best}", sums.loss / sums.clouds));
-        self.window.validation = sums.means("val");
+        self.window.judged.extend(sums.means("val"));
+    }
+
+    /// Takes in an evaluation after `step` steps, and says how it went. Its numbers are written with the next record.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn evaluated(&mut self, step: u64, report: Report) -> Result<()> {
+        self.progress.note(&format!("step {step}: {}", report.line));
+        let now = now();
+        for (tag, values) in &report.histograms {
+            self.events.histogram(tag, values, step, now)?;
+        }
+        for (tag, png) in &report.pictures {
+            self.events.image(tag, png, step, now)?;
+        }
+        self.window.judged.extend(report.values);
+        self.events.flush()
+    }
+
+    /// Writes what an evaluation found that an earlier session owed, as a record of its own.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn flush_evaluation(&mut self, step: u64) -> Result<()> {
+        let mut metrics = Metrics::new(step, now());
+        metrics.values.extend(std::mem::take(&mut self.window.judged));
+        self.write(&metrics)
+    }
+
+    fn write(&mut self, metrics: &Metrics) -> Result<()> {
+        self.jsonl.write(metrics)?;
+        self.events.metrics(metrics)?;
+        self.events.flush()
     }
 
     /// Writes the means since the last record.
@@ -121,11 +156,9 @@ impl Outputs {
         let (resident, peak) = process::memory();
         add("memory/resident_gib", resident as f64 / f64::from(1 << 30));
         add("memory/peak_gib", peak as f64 / f64::from(1 << 30));
-        let means = window.sums.means("train").into_iter().chain(window.validation);
+        let means = window.sums.means("train").into_iter().chain(window.judged);
         metrics.values.extend(means.chain(phases.per_step(window.steps)));
-        self.jsonl.write(&metrics)?;
-        self.events.metrics(&metrics)?;
-        self.events.flush()
+        self.write(&metrics)
     }
 
     /// Hands a checkpoint to the writer, which works while training goes on.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use super::checkpoint::{self, weights_sha256};
+use super::evaluation::Evaluation;
 use super::outputs::Outputs;
 use super::phases::Phases;
 use super::run_dir::{Provenance, RunDir};
@@ -81,7 +82,7 @@ fn train(world: &dyn Communicator, config: &Config, fresh: bool, allow_config_ch
     let run = vote::consent(world, run)?;
     let parts = Parts::open(world, config)?;
     let state = parts.restore(world, config, &directory.join("checkpoints"), allow_config_change)?;
-    if state.position.step >= config.train.steps {
+    if state.position.step >= config.train.steps && !state.owes_evaluation {
         if world.rank() == 0 {
             let done = state.position.step;
             cli::say(format_args!(
@@ -138,6 +139,7 @@ struct Parts {
     layout: Arc<Layout>,
     stream: TrainingStream,
     validation: Option<ValidationBatches>,
+    evaluation: Option<Evaluation>,
     owned: std::ops::Range<usize>,
     workers: usize,
     belonging: Belonging,
@@ -171,6 +173,7 @@ impl Parts {
                 Some(config.validation.samples),
             )?),
         };
+        let evaluation = Evaluation::open(&dataset, config)?;
         let belonging = Belonging {
             world_size: world.size(),
             config_sha256: config::hash(&config.identity())?,
@@ -180,7 +183,7 @@ impl Parts {
         };
         let workers = workers.min(owned.len());
         let layout = Arc::new(network.layout().clone());
-        Ok(Parts { network, layout, stream, validation, owned, workers, belonging })
+        Ok(Parts { network, layout, stream, validation, evaluation, owned, workers, belonging })
     }
 
     fn provenance(&self) -> Provenance {
@@ -255,10 +258,11 @@ impl Parts {
                 self.belonging.data_sha256
             )));
         }
-        if saved.config_sha256 == self.belonging.config_sha256 {
+        // Hashes of another version may differ where no key does.
+        let differences = differing_keys(&saved.config.identity(), &config.identity())?;
+        if differences.is_empty() {
             return Ok(());
         }
-        let differences = differing_keys(&saved.config.identity(), &config.identity())?;
         Err(Error::Checkpoint(format!(
             "{} was trained with another configuration: {}; restore these, name another run.dir, or give \
              --allow-config-change",
@@ -285,6 +289,7 @@ impl Parts {
             state,
             loader,
             validation: self.validation,
+            evaluation: self.evaluation,
             workers: self.workers,
             stop,
             outputs,

@@ -29,6 +29,8 @@ pub struct State {
     pub clip: Clip,
     /// The best validation so far.
     pub best: Option<Best>,
+    /// Whether the evaluation that was due after the last step is still to be done, since a request to stop came first.
+    pub owes_evaluation: bool,
 }
 
 /// A validation.
@@ -49,6 +51,9 @@ pub struct SavedState {
     pub clip: Clip,
     /// The best validation so far.
     pub best: Option<Best>,
+    /// Whether the evaluation of this step is still to be done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owes_evaluation: bool,
     /// Processes of the run that wrote it.
     pub world_size: usize,
     /// Version of qsd.
@@ -92,6 +97,7 @@ impl State {
             average: config.ema.decay.map(|_| parameters.clone()),
             clip: Clip::new(config.clip),
             best: None,
+            owes_evaluation: false,
             parameters,
         }
     }
@@ -113,6 +119,7 @@ impl State {
             average: config.ema.decay.and(snapshot.ema),
             clip: saved.clip.resume(config.clip),
             best,
+            owes_evaluation: saved.owes_evaluation && config.evaluation.every > 0,
             parameters: snapshot.parameters,
         })
     }
@@ -123,6 +130,7 @@ impl State {
             position: self.position,
             clip: self.clip.clone(),
             best: self.best,
+            owes_evaluation: self.owes_evaluation,
             world_size: belonging.world_size,
             version: env!("CARGO_PKG_VERSION").into(),
             config_sha256: belonging.config_sha256.clone(),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Config;
 use super::checkpoint::weights_sha256;
+use super::evaluation::Evaluation;
 use super::gradient::{Pass, Sums, side_by_side};
 use super::metrics::ShardSums;
 use super::outputs::{Outputs, StepRecord};
@@ -40,6 +41,8 @@ pub struct Trainer<'a> {
     pub(super) loader: Loader,
     /// `None`: no validation.
     pub(super) validation: Option<ValidationBatches>,
+    /// `None`: no evaluation.
+    pub(super) evaluation: Option<Evaluation>,
     pub(super) workers: usize,
     pub(super) stop: StopRequest,
     /// On rank 0, unless nothing is to be written.
@@ -56,24 +59,48 @@ impl Trainer<'_> {
     /// not taken. Otherwise what loading, computing, communicating or writing reports.
     pub fn run(&mut self) -> Result<Outcome> {
         let last = self.config.train.steps;
+        if self.state.owes_evaluation && !self.settle()? {
+            return self.stopped();
+        }
         while self.state.position.step < last {
             let record = self.step()?;
             let step = self.state.position.step;
-            let stop = vote::any(self.world, self.stop.is_set())?;
+            let mut stop = vote::any(self.world, self.stop.is_set())?;
             let at_end = step == last;
             let validated = due(step, self.config.validation.every, at_end);
             let best = validated && self.validate()? && self.config.checkpoint.keep_best;
-            self.log(&record, at_end || stop || validated)?;
+            let evaluated = due(step, self.config.evaluation.every, at_end);
+            self.state.owes_evaluation = evaluated;
+            stop |= evaluated && (stop || !self.evaluate()?);
+            self.log(&record, at_end || stop || validated || evaluated)?;
             if due(step, self.config.checkpoint.every, at_end || stop || best) {
                 self.save(best)?;
             }
-            if stop && !at_end {
-                self.finish()?;
-                return Ok(Outcome::Stopped);
+            if stop && (!at_end || self.state.owes_evaluation) {
+                return self.stopped();
             }
         }
         self.finish()?;
         Ok(Outcome::Finished)
+    }
+
+    /// Does the evaluation that the session before owed when it was asked to stop; whether it was done.
+    fn settle(&mut self) -> Result<bool> {
+        if !self.evaluate()? {
+            return Ok(false);
+        }
+        let step = self.state.position.step;
+        self.outputs.as_mut().map_or(Ok(()), |outputs| outputs.flush_evaluation(step))?;
+        if step >= self.config.train.steps {
+            // No later checkpoint says that it is done.
+            self.save(false)?;
+        }
+        Ok(true)
+    }
+
+    fn stopped(&mut self) -> Result<Outcome> {
+        self.finish()?;
+        Ok(Outcome::Stopped)
     }
 
     /// One optimizer step.
@@ -198,6 +225,24 @@ impl Trainer<'_> {
         }
         self.phases.add(Phase::Evaluate, start.elapsed().as_secs_f64());
         Ok(is_best)
+    }
+
+    /// Draws samples and judges them; whether it was done, and not given up for a request to stop.
+    fn evaluate(&mut self) -> Result<bool> {
+        let Some(evaluation) = &self.evaluation else { return Ok(true) };
+        let start = Instant::now();
+        status::enter(Phase::Evaluate);
+        self.state.complete(self.world)?;
+        let denoiser = self.network.bind(self.state.evaluation_parameters())?;
+        let report = evaluation.run(self.world, self.workers, &*denoiser, &self.stop)?;
+        drop(denoiser);
+        let done = report.is_some();
+        if let (Some(report), Some(outputs)) = (report, &mut self.outputs) {
+            outputs.evaluated(self.state.position.step, report)?;
+        }
+        self.state.owes_evaluation = !done;
+        self.phases.add(Phase::Evaluate, start.elapsed().as_secs_f64());
+        Ok(done)
     }
 
     fn log(&mut self, record: &StepRecord, last: bool) -> Result<()> {

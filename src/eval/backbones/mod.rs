@@ -10,7 +10,6 @@ mod scores;
 mod shape;
 mod structure;
 mod summary;
-mod table;
 pub mod tm;
 mod variety;
 

@@ -12,9 +12,9 @@ use super::chains::{Backbone, Set, Unreadable};
 use super::scores::DESIGNABLE;
 use super::structure::{Structure, share};
 use super::summary::Summary;
-use super::table::{Table, number, percent, spread};
 use super::variety::{Diversity, Known, Pairs};
-use crate::files::write_whole;
+use crate::eval::table::{Table, csv, number, percent, spread};
+use crate::files::{refuse_existing, write_whole};
 use crate::{Error, Result};
 
 /// Up to so many different lengths are shown one by one, more of them in ranges.
@@ -326,29 +326,16 @@ fn range_name(range: &RangeInclusive<usize>) -> String {
 
 /// Refuses to replace files unasked.
 pub(super) fn check_out(out: &Path, options: &Options) -> Result<()> {
-    let existing =
-        [BACKBONES, REFERENCE, SUMMARY, REPORT].map(|name| out.join(name)).into_iter().find(|path| path.exists());
-    match existing {
-        Some(path) if !options.overwrite => {
-            Err(Error::Config(format!("{} exists; give --overwrite to replace it", path.display())))
-        }
-        _ => Ok(()),
-    }
+    let mut files = [BACKBONES, REFERENCE, SUMMARY, REPORT].iter().map(|name| out.join(name));
+    files.try_for_each(|file| refuse_existing(&file, options.overwrite))
 }
 
 /// Writes a set's chains, one a line.
 fn write_csv(path: &Path, set: &Set) -> Result<()> {
-    let mut table = csv::Writer::from_writer(Vec::new());
-    let failed = |error: csv::Error| Error::io(path)(error.into());
-    for (i, chain) in set.chains.iter().enumerate() {
-        let (names, values): (Vec<_>, Vec<_>) = fields(chain).into_iter().unzip();
-        if i == 0 {
-            table.write_record(names).map_err(failed)?;
-        }
-        table.write_record(values).map_err(failed)?;
-    }
-    let bytes = table.into_inner().map_err(|error| Error::io(path)(error.into_error()))?;
-    write_whole(path, &bytes)
+    let rows = set.chains.iter().map(|chain| fields(chain).map(|(_, value)| value).to_vec());
+    let header = set.chains.first().map(|chain| fields(chain).map(|(name, _)| name));
+    let table = header.map_or(Ok(Vec::new()), |header| csv(&header, rows))?;
+    write_whole(path, &table)
 }
 
 /// A row of the table of chains: the columns' names and what stands in them.

@@ -2,6 +2,9 @@
 
 use crate::chem::{Adjacency, Atom, BondOrder, Molecule, classes};
 
+/// Why graphs of equally many atoms and bonds have no isomorphism.
+const UNLIKE: &str = "the two graphs differ in how their atoms are bonded, in bond orders or in charges";
+
 /// Every isomorphism from a probe's graph to a reference's, as a sequence of decisions.
 ///
 /// The rules are those of RDKit's `GetBestRMS`. Atoms agree in element; a charge or unpaired electrons of the probe's atom
@@ -44,15 +47,18 @@ impl Correspondence {
             false => (graph.clone(), vec![0; graph.atoms.len()]),
         });
         let coloured = colour(&probe, &reference, false).or_else(|| colour(&probe, &reference, true));
-        let (class_probe, class_reference) = coloured.ok_or_else(|| {
-            "the two graphs differ in how their atoms are bonded, in bond orders or in charges".to_owned()
-        })?;
+        let (class_probe, class_reference) = coloured.ok_or(UNLIKE)?;
         let ((probe, _), (reference, _)) = (probe, reference);
         let mut members = vec![Vec::new(); 2 * probe.atoms.len()];
         class_reference.iter().enumerate().for_each(|(atom, &class)| members[class].push(atom));
         let (steps, forced) = plan(&probe, &class_probe);
         let adjacency = Adjacency::new(&reference);
-        Ok(Correspondence { steps, forced, members, class: class_reference, adjacency, reference })
+        let plan = Correspondence { steps, forced, members, class: class_reference, adjacency, reference };
+        // The search takes these as they are; colours without charges do not vouch for them.
+        match plan.steps[..forced].iter().all(|step| plan.may_be(step, plan.class_of(step)[0])) {
+            true => Ok(plan),
+            false => Err(UNLIKE.to_owned()),
+        }
     }
 
     /// The reference's atoms that the graphs' colours allow for a step.

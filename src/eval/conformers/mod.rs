@@ -24,9 +24,9 @@ use std::time::Duration;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::output::Folder;
 use crate::cli::Progress;
 use crate::data::sha256_of;
+use crate::files::{refuse_existing, write_whole};
 use crate::{Error, Result};
 pub use assess::{Assessed, Protocol, Skip};
 pub use corrected::Corrected;
@@ -63,12 +63,13 @@ pub struct Options {
 /// # Errors
 /// When a file cannot be read or written, or no molecule is left to compare: [`Error::Data`] with the reasons.
 pub fn main(options: &Options) -> Result<Report> {
-    let all = thresholds();
-    if let Some(other) = options.shown.iter().find(|shown| !all.iter().any(|t| (t - *shown).abs() < 1e-9)) {
+    if let Some(other) = options.shown.iter().find(|shown| report::place(**shown).is_none()) {
         return Err(Error::Config(format!("--threshold {other}: expected multiples of 0.05 Å from 0.05 to 3")));
     }
     // First, so that hours of work do not end in a refusal.
-    let folder = options.out.as_ref().map(|out| Folder::create(out, options.overwrite, &FILES)).transpose()?;
+    for file in options.out.iter().flat_map(|out| FILES.map(|name| out.join(name))) {
+        refuse_existing(&file, options.overwrite)?;
+    }
     let corrected = options.corrected.as_deref().map(Corrected::read).transpose()?;
     let references = References::open(&options.reference, &options.split)?;
     let generated = SdfEnsembles::read(&options.generated)?;
@@ -106,8 +107,9 @@ pub fn main(options: &Options) -> Result<Report> {
             reasons.collect::<Vec<_>>().join("; ")
         )));
     }
-    if let Some(folder) = folder {
-        report.files()?.iter().try_for_each(|(name, content)| folder.write(name, content))?;
+    if let Some(out) = &options.out {
+        std::fs::create_dir_all(out).map_err(Error::io(out))?;
+        report.files()?.iter().try_for_each(|(name, content)| write_whole(&out.join(name), content))?;
     }
     Ok(report)
 }

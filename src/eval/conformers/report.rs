@@ -8,7 +8,7 @@ use super::assess::{Assessed, Skip};
 use super::coverage::{Summary, thresholds};
 use super::validity::Validity;
 use crate::Result;
-use crate::eval::output::{csv, markdown};
+use crate::eval::table::{Table, csv, percent};
 
 /// What came of an evaluation.
 #[derive(Clone, Debug)]
@@ -26,6 +26,11 @@ pub struct Report {
     /// Records of the files that could not be read.
     pub unreadable: Vec<String>,
 }
+
+const LEGEND: &str = "
+COV: share of reference (recall) or generated (precision) conformers with a heavy-atom RMSD below the threshold to one of the
+other; AMR: mean of the lowest RMSDs. Means and medians are over molecules.
+";
 
 /// The files that a report consists of.
 pub const FILES: [&str; 5] = ["report.md", "summary.json", "molecules.csv", "coverage.csv", "skipped.csv"];
@@ -56,51 +61,53 @@ impl Report {
 
     /// The report for people.
     pub fn markdown(&self) -> String {
-        let mut text = format!("# Conformers\n\n{}\n\n", self.title);
-        text += &markdown(&["", "recall, mean", "median", "precision, mean", "median"], &self.score_rows());
-        text += "\nCOV: share of reference (recall) or generated (precision) conformers with a heavy-atom RMSD below the threshold to one of the \
-                 other; AMR: mean of the lowest RMSDs. Means and medians are over molecules.\n";
+        let mut text = format!("# Conformers\n\n{}\n\n{}{LEGEND}", self.title, self.scores());
         let inexact: usize = self.molecules.iter().map(|molecule| molecule.inexact_pairs).sum();
         if inexact > 0 {
             text += &format!(
                 "\nThe search over symmetries was cut short in {inexact} pairs: their RMSDs may be too large.\n"
             );
         }
+        let mut validity = table(&["share of conformers with", "reference", "generated"]);
         let (reference, generated) = (self.validity(|m| &m.reference_validity), self.validity(|m| &m.validity));
-        let rows = reference.shares().into_iter().zip(generated.shares());
-        let rows: Vec<_> = rows.map(|((name, r), (_, g))| vec![name.to_string(), percent(r), percent(g)]).collect();
-        text += &format!(
-            "\n## Validity\n\n{}",
-            markdown(&["share of conformers with", "reference %", "generated %"], &rows)
-        );
+        for ((name, reference), (_, generated)) in reference.shares().into_iter().zip(generated.shares()) {
+            validity.push(vec![name.to_string(), percent(reference), percent(generated)]);
+        }
+        text += &format!("\n## Validity\n\n{validity}");
         if !self.skipped.is_empty() || !self.unreadable.is_empty() {
-            text += &format!("\n## Left out\n\n{}", markdown(&["why", "how many"], &self.skip_rows()));
+            let mut left_out = table(&["why", "how many"]);
+            self.left_out().into_iter().for_each(|(why, n)| left_out.push(vec![why, n.to_string()]));
+            text += &format!("\n## Left out\n\n{left_out}");
         }
         text
     }
 
-    fn score_rows(&self) -> Vec<Vec<String>> {
+    fn scores(&self) -> Table {
         let totals = self.totals();
-        let all = thresholds();
-        let index = |threshold: &f64| all.iter().position(|other| (other - threshold).abs() < 1e-9).unwrap_or(0);
-        let coverage = |threshold: &f64| {
-            let k = index(threshold);
-            let cells = [&totals.recall_mean, &totals.recall_median, &totals.precision_mean, &totals.precision_median];
-            [format!("COV, {threshold} Å (%)")].into_iter().chain(cells.map(|cell| percent(cell[k]))).collect()
-        };
+        let mut scores = table(&["", "recall, mean", "median", "precision, mean", "median"]);
+        for threshold in &self.shown {
+            let Some(k) = place(*threshold) else { continue };
+            let columns =
+                [&totals.recall_mean, &totals.recall_median, &totals.precision_mean, &totals.precision_median];
+            let cells = columns.map(|column| percent(column[k]));
+            scores.push([format!("COV, {threshold} Å")].into_iter().chain(cells).collect());
+        }
         let amr =
             [totals.amr_recall_mean, totals.amr_recall_median, totals.amr_precision_mean, totals.amr_precision_median];
-        let amr = ["AMR (Å)".to_string()].into_iter().chain(amr.map(|value| format!("{value:.3}"))).collect();
-        self.shown.iter().map(coverage).chain([amr]).collect()
+        scores.push(["AMR, Å".to_string()].into_iter().chain(amr.map(|value| format!("{value:.3}"))).collect());
+        scores
     }
 
-    fn skip_rows(&self) -> Vec<Vec<String>> {
-        let mut counts = BTreeMap::<&str, usize>::new();
-        self.skipped.iter().for_each(|(_, skip)| *counts.entry(skip.kind()).or_default() += 1);
-        let row = |(kind, count): (&str, usize)| vec![format!("molecules: {kind}"), count.to_string()];
-        let unreadable = ("records: not readable".to_string(), self.unreadable.len());
-        let unreadable = (unreadable.1 > 0).then(|| vec![unreadable.0, unreadable.1.to_string()]);
-        counts.into_iter().map(row).chain(unreadable).collect()
+    /// What was left out, and how much of it.
+    fn left_out(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        self.skipped
+            .iter()
+            .for_each(|(_, skip)| *counts.entry(format!("molecules: {}", skip.kind())).or_default() += 1);
+        if !self.unreadable.is_empty() {
+            counts.insert("records: not readable".into(), self.unreadable.len());
+        }
+        counts
     }
 
     fn summary(&self) -> Value {
@@ -108,8 +115,6 @@ impl Report {
         let scores = |mean: &[f64], median: &[f64]| json!({"mean": mean, "median": median});
         let shares =
             |validity: Validity| validity.shares().into_iter().map(|(name, share)| (name.to_string(), json!(share)));
-        let skips =
-            |rows: Vec<Vec<String>>| rows.into_iter().map(|row| (row[0].clone(), json!(row[1].parse::<u64>().ok())));
         json!({
             "qsd": env!("CARGO_PKG_VERSION"),
             "protocol": self.protocol,
@@ -124,14 +129,13 @@ impl Report {
             "inexact_pairs": self.molecules.iter().map(|m| m.inexact_pairs).sum::<usize>(),
             "validity_reference": shares(self.validity(|m| &m.reference_validity)).collect::<serde_json::Map<_, _>>(),
             "validity_generated": shares(self.validity(|m| &m.validity)).collect::<serde_json::Map<_, _>>(),
-            "left_out": skips(self.skip_rows()).collect::<serde_json::Map<_, _>>(),
+            "left_out": self.left_out(),
         })
     }
 
     fn molecules_csv(&self) -> Result<Vec<u8>> {
         let all = thresholds();
-        let shown: Vec<usize> =
-            self.shown.iter().filter_map(|t| all.iter().position(|other| (other - t).abs() < 1e-9)).collect();
+        let shown: Vec<usize> = self.shown.iter().filter_map(|threshold| place(*threshold)).collect();
         let at = |name: &str| shown.iter().map(|&k| format!("{name}_{:.2}", all[k])).collect::<Vec<_>>();
         let first = ["key", "atoms", "heavy_atoms", "references", "references_all", "generated", "generated_all"];
         let last = ["amr_recall", "amr_precision", "valid", "reference_valid", "inexact_pairs"];
@@ -169,6 +173,11 @@ impl Report {
     }
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.1}", 100.0 * share)
+fn table(header: &[&str]) -> Table {
+    Table::new(header.iter().map(|cell| cell.to_string()).collect())
+}
+
+/// Which of [`thresholds`] a threshold is.
+pub(super) fn place(threshold: f64) -> Option<usize> {
+    thresholds().iter().position(|other| (other - threshold).abs() < 1e-9)
 }

@@ -231,9 +231,9 @@ fn grid(scenes: &[Scene], largest_scale: f64) -> Result<Vec<u8>> {
 
 /// A frame of two pixels that says that something could not be drawn.
 fn frame(panel: &mut [u8]) {
-    let at_border = |i: usize| i < 2 || i >= SIDE - 2;
+    let inside = |i: usize| (2..SIDE - 2).contains(&i);
     for (i, pixel) in panel.chunks_exact_mut(3).enumerate() {
-        if at_border(i / SIDE) || at_border(i % SIDE) {
+        if !(inside(i / SIDE) && inside(i % SIDE)) {
             pixel.copy_from_slice(&ALARM);
         }
     }

@@ -12,10 +12,11 @@ use super::Evaluation;
 use super::inputs::Subject;
 use super::step::{self, Step as _};
 use super::steps::{Backbone, Folding};
+use crate::Result;
+use crate::eval::table::csv;
 use crate::files::write_whole;
 use crate::geometry::vector::{norm_squared, sub};
 use crate::geometry::{Point, kabsch};
-use crate::{Error, Result};
 
 /// Up to so many different lengths are listed one by one, more of them in ranges.
 const MAX_LENGTHS: usize = 12;
@@ -219,15 +220,13 @@ impl Report {
     /// Writes `designability.csv` and `summary.json` into a folder.
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
         let path = folder.join("designability.csv");
-        let table = self.table().map_err(|error| Error::io(&path)(error.into()))?;
-        write_whole(&path, &table)?;
+        write_whole(&path, &self.table()?)?;
         let summary = serde_json::to_string_pretty(&self.summary).unwrap_or_default();
         write_whole(&folder.join("summary.json"), (summary + "\n").as_bytes())
     }
 
-    fn table(&self) -> Result<Vec<u8>, csv::Error> {
-        let mut table = csv::Writer::from_writer(Vec::new());
-        table.write_record([
+    fn table(&self) -> Result<Vec<u8>> {
+        let header = [
             "file",
             "chain",
             "length",
@@ -238,10 +237,9 @@ impl Report {
             "sc_rmsds",
             "sc_tm",
             "failure",
-        ])?;
-        for row in &self.rows {
-            let length = row.length.to_string();
-            let fields = match &row.scores {
+        ];
+        let fields = |row: &Row| {
+            let found = match &row.scores {
                 Ok(scores) => {
                     let all: Vec<String> = scores.rmsds.iter().map(|rmsd| format!("{rmsd:.4}")).collect();
                     let designable = scores.best() < self.summary.threshold;
@@ -256,10 +254,9 @@ impl Report {
                     fields
                 }
             };
-            let first = [&row.file, &row.chain, &length];
-            table.write_record(first.into_iter().chain(&fields))?;
-        }
-        table.into_inner().map_err(|error| error.into_error().into())
+            [row.file.clone(), row.chain.clone(), row.length.to_string()].into_iter().chain(found).collect()
+        };
+        csv(&header, self.rows.iter().map(fields))
     }
 }
 

@@ -1,10 +1,12 @@
-//! Tables for people: Markdown whose columns stand below each other in a terminal too.
+//! Tables: for people Markdown, whose columns stand below each other in a terminal too, for programs CSV.
 
 use std::fmt;
 
+use crate::{Error, Result};
+
 /// A table; the first column is text, the others are numbers.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(in crate::eval) struct Table {
     rows: Vec<Vec<String>>,
 }
 
@@ -44,18 +46,30 @@ impl fmt::Display for Table {
     }
 }
 
+/// A table as CSV.
+///
+/// # Errors
+/// [`Error::Data`] when rows differ in their number of fields.
+pub(in crate::eval) fn csv(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<Vec<u8>> {
+    let failed = |e: csv::Error| Error::Data(format!("the table with the columns {}: {e}", header.join(", ")));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(header).map_err(failed)?;
+    rows.into_iter().try_for_each(|row| writer.write_record(&row)).map_err(failed)?;
+    writer.into_inner().map_err(|e| failed(e.into_error().into()))
+}
+
 /// A share as a percentage; a dash for what there is none of.
-pub(super) fn percent(share: f64) -> String {
+pub(in crate::eval) fn percent(share: f64) -> String {
     if share.is_nan() { DASH.into() } else { format!("{:.1} %", 100.0 * share) }
 }
 
 /// A number with two decimals.
-pub(super) fn number(value: f64) -> String {
+pub(in crate::eval) fn number(value: f64) -> String {
     if value.is_nan() { DASH.into() } else { format!("{value:.2}") }
 }
 
 /// A mean and how far values are from it.
-pub(super) fn spread(mean: f64, deviation: f64) -> String {
+pub(in crate::eval) fn spread(mean: f64, deviation: f64) -> String {
     match (mean.is_nan(), deviation.is_nan()) {
         (true, _) => DASH.into(),
         (false, true) => number(mean),
@@ -68,6 +82,13 @@ const DASH: &str = "–";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_with_commas_and_quotes() {
+        let rows = [vec!["a,\"b\"".to_string(), "1".to_string()], vec!["c".to_string(), "1000".to_string()]];
+        assert_eq!(csv(&["key", "n"], rows.clone()).unwrap(), b"key,n\n\"a,\"\"b\"\"\",1\nc,1000\n");
+        assert!(csv(&["key"], rows).unwrap_err().to_string().contains("columns key"));
+    }
 
     #[test]
     fn columns_stand_below_each_other() {
