@@ -145,6 +145,7 @@ fn the_numbers_are_rdkits() {
         let mean = expected.values().map(|e| e.amr_precision).sum::<f64>() / comparable as f64;
         let row = report.lines().find(|line| line.starts_with("| AMR")).unwrap();
         assert!(row.contains(&format!("{mean:.3}")), "{row}, {mean}");
+        assert!(report.contains("was not checked"), "the shuffled ones are told: {report}");
         let left_out = table(&folder.path().join("out/skipped.csv"));
         let count = |reason: &str| left_out.values().filter(|row| row["reason"] == reason).count();
         let all = data::open_sample(partition).split("test").unwrap().len();

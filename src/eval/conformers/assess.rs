@@ -7,7 +7,7 @@ use super::rmsd::{RmsdMatrix, RmsdOptions, rmsd_matrix, rmsd_matrix_with};
 use super::skeleton::Skeleton;
 use super::validity::{Checker, Validity};
 use crate::Result;
-use crate::chem::Molecule;
+use crate::chem::{Atom, Chirality, Molecule};
 
 /// Which conformers count.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Assessed {
     pub reference_validity: Validity,
     /// Validity of the generated conformers that count.
     pub validity: Validity,
+    /// How many of these have their atoms in another order than the reference, so that their handedness was not checked.
+    pub unknown_handedness: usize,
 }
 
 /// Why a molecule is left out.
@@ -112,6 +114,7 @@ impl Protocol {
             return Ok(Err(Skip::OtherGraph(matrix.mismatch.unwrap_or_default())));
         }
         let molecule = &reference_part.graphs[reference_part.conformers[0].0];
+        let (generated_validity, unknown_handedness) = validity(&generated_part, molecule);
         Ok(Ok(Assessed {
             key: reference.key.clone(),
             atoms: molecule.atoms.len(),
@@ -120,8 +123,9 @@ impl Protocol {
             generated: (generated_part.conformers.len(), generated.conformers.len()),
             coverage: coverage(&matrix, &thresholds()),
             inexact_pairs: matrix.unproven.len(),
-            reference_validity: validity(&reference_part, molecule),
-            validity: validity(&generated_part, molecule),
+            reference_validity: validity(&reference_part, molecule).0,
+            validity: generated_validity,
+            unknown_handedness,
         }))
     }
 
@@ -184,9 +188,20 @@ fn combined(reference: &Ensemble, generated: &Ensemble) -> Result<RmsdMatrix> {
     Ok(whole)
 }
 
-/// Validity of all conformers. Handedness is compared with that of `stated` where the atoms stand in its order.
-fn validity(ensemble: &Ensemble, stated: &Molecule) -> Validity {
-    let checker = |graph: &Molecule| Checker::new(if same_table(graph, stated) { stated } else { graph });
-    let checkers: Vec<Checker> = ensemble.graphs.iter().map(checker).collect();
-    ensemble.conformers.iter().map(|(graph, positions)| checkers[*graph].check(positions)).sum()
+/// Validity of all conformers, and how many of them have their atoms in another order than `stated`: of these the handedness
+/// cannot be told, since equal graphs can be laid upon each other in several ways.
+fn validity(ensemble: &Ensemble, stated: &Molecule) -> (Validity, usize) {
+    let known: Vec<bool> = ensemble.graphs.iter().map(|graph| same_table(graph, stated)).collect();
+    let checker = |(graph, known): (&Molecule, &bool)| match known {
+        true => Checker::new(stated),
+        false => Checker::new(&without_handedness(graph)),
+    };
+    let checkers: Vec<Checker> = ensemble.graphs.iter().zip(&known).map(checker).collect();
+    let validity = ensemble.conformers.iter().map(|(graph, positions)| checkers[*graph].check(positions)).sum();
+    (validity, ensemble.conformers.iter().filter(|(graph, _)| !known[*graph]).count())
+}
+
+fn without_handedness(molecule: &Molecule) -> Molecule {
+    let atoms = molecule.atoms.iter().map(|atom| Atom { chirality: Chirality::None, ..*atom });
+    Molecule { atoms: atoms.collect(), bonds: molecule.bonds.clone() }
 }

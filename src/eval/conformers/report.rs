@@ -74,6 +74,13 @@ impl Report {
             validity.push(vec![name.to_string(), percent(reference), percent(generated)]);
         }
         text += &format!("\n## Validity\n\n{validity}");
+        let unknown: usize = self.molecules.iter().map(|molecule| molecule.unknown_handedness).sum();
+        if unknown > 0 {
+            text += &format!(
+                "\nThe handedness of {unknown} generated conformers was not checked, and counts as stated: their atoms stand in \
+                 another order than the reference's.\n"
+            );
+        }
         if !self.skipped.is_empty() || !self.unreadable.is_empty() {
             let mut left_out = table(&["why", "how many"]);
             self.left_out().into_iter().for_each(|(why, n)| left_out.push(vec![why, n.to_string()]));
@@ -129,6 +136,7 @@ impl Report {
             "inexact_pairs": self.molecules.iter().map(|m| m.inexact_pairs).sum::<usize>(),
             "validity_reference": shares(self.validity(|m| &m.reference_validity)).collect::<serde_json::Map<_, _>>(),
             "validity_generated": shares(self.validity(|m| &m.validity)).collect::<serde_json::Map<_, _>>(),
+            "unknown_handedness": self.molecules.iter().map(|m| m.unknown_handedness).sum::<usize>(),
             "left_out": self.left_out(),
         })
     }
