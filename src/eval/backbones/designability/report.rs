@@ -12,11 +12,11 @@ use super::Evaluation;
 use super::inputs::Subject;
 use super::step::{self, Step as _};
 use super::steps::{Backbone, Folding};
+use crate::Result;
 use crate::eval::table::csv;
 use crate::files::write_whole;
 use crate::geometry::vector::{norm_squared, sub};
 use crate::geometry::{Point, kabsch};
-use crate::{Error, Result};
 
 /// Up to so many different lengths are listed one by one, more of them in ranges.
 const MAX_LENGTHS: usize = 12;
