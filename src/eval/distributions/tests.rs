@@ -27,7 +27,7 @@ fn samples_fewer_than_features() {
     let first = matrix(&[&[-1.0, 0.0, 0.0, 0.0], &[1.0, 0.0, 0.0, 0.0]]);
     let second = matrix(&[&[-1.8, -2.4, 0.0, 1.0], &[1.8, 2.4, 0.0, 1.0]]);
     let (v1, v2) = (2.0, 18.0);
-    let expected = 1.0 + v1 + v2 - 2.0 * (v1 * v2 as f64).sqrt() * 0.6;
+    let expected = 1.0 + v1 + v2 - 2.0 * f64::sqrt(v1 * v2) * 0.6;
     assert!((frechet_distance(&first, &second).unwrap() - expected).abs() < 1e-12);
     // The same with more samples than features in a plane: the covariance is not of full rank.
     let flat = corners(&[0.0, 0.0], &[1.0, 2.0]);

@@ -138,7 +138,7 @@ impl Step for Folding {
         if chain.sequence != item.letters {
             return Err("its residues are not the sequence's".into());
         }
-        match chain.positions.iter().position(|position| position.iter().any(|x| !(x.abs() < FARTHEST))) {
+        match chain.positions.iter().position(|position| position.iter().any(|x| x.is_nan() || x.abs() >= FARTHEST)) {
             Some(i) => Err(format!("residue {} is at {:?}", i + 1, chain.positions[i])),
             None => Ok(chain.positions.clone()),
         }
