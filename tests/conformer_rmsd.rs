@@ -418,12 +418,13 @@ fn ruined_conformers_are_not_valid() {
             seen[2] += usize::from(collided.contains(&"no clash"));
             assert!(!collided.is_empty(), "{key}");
         }
-        // An atom of an aromatic ring lifted out of it, whatever else that breaks.
+        // An atom of an aromatic ring lifted out of it, whatever else that breaks (a few aromatic systems are but the
+        // perimeter of two rings: these are not looked at).
         if let Some(bond) = molecule.bonds.iter().find(|bond| bond.order == BondOrder::Aromatic) {
             let lifted: Vec<_> =
                 (0..3).map(|axis| ruined(&|points| points[bond.begin as usize][axis] += 1.5)).collect();
-            assert!(lifted.iter().any(|failures| failures.contains(&"planar aromatic rings")), "{key}");
-            seen[3] += 1;
+            assert!(lifted.iter().all(|failures| !failures.is_empty()), "{key}");
+            seen[3] += usize::from(lifted.iter().any(|failures| failures.contains(&"planar aromatic rings")));
         }
     });
     // A double bond turned by a right angle.
@@ -442,5 +443,5 @@ fn ruined_conformers_are_not_valid() {
     (turned[4], turned[5]) = (arm(1.89, 0.0, 0.92), arm(1.89, 0.0, -0.92));
     assert_eq!(failures(&ethene, &turned), ["planar double bonds"]);
     seen[4] += 1;
-    assert!(seen.iter().all(|&count| count > 0) && seen[2] > 100, "{seen:?}");
+    assert!(seen.iter().all(|&count| count > 0) && seen[2] > 100 && seen[3] > 300, "{seen:?}");
 }
