@@ -10,7 +10,7 @@
 //! | bond angles | the distance that each spans, sin θ/2 in units of its arms, is 0.75 to 1.25 times that of the ideal θ: 180° between two double bonds or beside a triple one, else 120° at aromatic and double bonds, 109.5°; 60° and 90° within rings of 3 and 4 |
 //! | no clash | atoms more than three bonds apart, or in different parts, are no closer than 0.75 times the sum of their van der Waals radii (Bondi 1964), times 0.7 at four and 0.85 at five bonds; with a hydrogen, no closer than half the sum |
 //! | handedness | v₁ · (v₂ × v₃) of each centre of stated handedness has the stated sign |
-//! | aromatic rings | the atoms of each aromatic ring of 5 or 6 lie within 0.25 Å of their common plane |
+//! | aromatic rings | the atoms of each ring of 5 or 6 whose bonds are all aromatic lie within 0.25 Å of their common plane |
 //! | double bonds | likewise the six atoms of each C=C of trigonal carbons outside rings, but for those beside a charge |
 //!
 //! Beside a charge a double bond is one of several resonance structures, and often but a way of writing: GEOM's graphs, perceived from
