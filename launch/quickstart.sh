@@ -30,5 +30,5 @@ Done.
 Next:
   $bin/qsd-train inspect $run
   $bin/qsd-train configs/quickstart.yaml run.dir=$run train.steps=4000   # trains on from the last checkpoint
-  $bin/qsd-sample --checkpoint $run --input your.smi --num 10 --out your.sdf
+  $bin/qsd-sample --checkpoint $run --input data/sample/quickstart.smi --num 10 --out $run/more.sdf   # or your own SMILES
 END
