@@ -28,7 +28,7 @@
 //! All of them stand on the ground: [`Error`], one type for every failure, each with its exit code.
 //!
 //! The programs are thin sentences over these rooms (in `src/bin`): `qsd-data` makes, checks and shows data
-//! sets, `qsd-train` trains and shows checkpoints, `qsd-sample` draws conformers and backbones.
+//! sets, `qsd-train` trains and shows checkpoints, `qsd-sample` draws conformers and backbones, `qsd-eval` judges them.
 
 pub mod bio;
 pub mod chem;
