@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use qsd::Result;
 use qsd::eval::backbones::{self, Options, Reference};
 
-/// What `qsd-eval backbones` is told.
+/// Judge protein backbones: geometry, secondary structure, diversity, novelty.
+///
+/// Each chain is measured by its Cα atoms alone, beside reference chains of about its length.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

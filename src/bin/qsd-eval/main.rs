@@ -23,13 +23,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compare conformers with reference ensembles: coverage (COV), average lowest RMSD (AMR), validity.
     Conformers(Box<conformers::Args>),
-    /// Judge protein backbones: geometry, secondary structure, diversity, novelty.
     Backbones(Box<backbones::Args>),
-    /// The share of backbones that some sequence is predicted to fold into.
     Designability(Box<designability::Args>),
-    /// FPSD, fS and fJSD: how near samples come to a reference in a classifier's eyes.
     Distributions(Box<distributions::Args>),
 }
 
