@@ -45,8 +45,8 @@ fn shuffled(record: &Record) -> Record {
 }
 
 /// Writes the test molecules of a partition of the sample as references and, displaced by noise, as samples: two for each
-/// reference, but none of every seventh molecule, one too few of the next, three too many of the one after; every second molecule has
-/// its atoms in another order. Returns how many molecules can be compared.
+/// reference, but none of every seventh molecule, one too few of the next, three too many of the one after; of every second molecule
+/// some samples, of every third some references, have their atoms in another order. Returns how many molecules can be compared.
 fn write_files(partition: &str, folder: &Path) -> usize {
     let split = data::open_sample(partition).split("test").unwrap();
     let (mut references, mut samples) = (Vec::new(), Vec::new());
@@ -55,7 +55,11 @@ fn write_files(partition: &str, folder: &Path) -> usize {
         let molecule = split.molecule(i).unwrap();
         let k = molecule.num_conformers();
         let conformers: Vec<Vec<Point>> = (0..k).map(|c| molecule.conformer(c).unwrap()).collect();
-        references.extend(conformers.iter().map(|x| record(molecule.key(), molecule.molecule(), x.clone())));
+        let can_move = !molecule.num_atoms().is_multiple_of(5);
+        references.extend(conformers.iter().enumerate().map(|(c, x)| {
+            let reference = record(molecule.key(), molecule.molecule(), x.clone());
+            if can_move && i % 3 == 2 && c % 2 == 0 { shuffled(&reference) } else { reference }
+        }));
         let count = match i % 7 {
             0 => 0,
             1 => 2 * k - 1,
@@ -63,14 +67,14 @@ fn write_files(partition: &str, folder: &Path) -> usize {
             _ => 2 * k,
         };
         comparable += usize::from(i % 7 > 1);
-        for sample in 0..count {
+        for number in 0..count {
             let noise: Vec<Point> =
-                normal_points(&mut stream(9, Purpose::Prior, i as u64, sample as u64), molecule.num_atoms());
-            let scale = 0.1 * (1 + sample % 4) as f64;
-            let x = conformers[sample % k].iter().zip(noise);
+                normal_points(&mut stream(9, Purpose::Prior, i as u64, number as u64), molecule.num_atoms());
+            let scale = 0.1 * (1 + number % 4) as f64;
+            let x = conformers[number % k].iter().zip(noise);
             let x = x.map(|(x, e)| std::array::from_fn(|d| x[d] + scale * e[d])).collect();
             let sample = record(molecule.key(), molecule.molecule(), x);
-            let moved = i % 2 == 1 && !molecule.num_atoms().is_multiple_of(5);
+            let moved = can_move && i % 2 == 1 && number % 3 == 1;
             samples.push(if moved { shuffled(&sample) } else { sample });
         }
     }
