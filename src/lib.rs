@@ -17,7 +17,7 @@
 //! | 1 | [`random`] | counter-based randomness |
 //! | 1 | [`files`] | files that appear whole or not at all, folders that one process holds |
 //! | 1 | [`config`] | YAML with `extends`, overrides and located errors → typed sections |
-//! | 1 | [`cli`] | terminal progress, exit codes |
+//! | 1 | [`cli`] | terminal progress, exit codes, requests to stop |
 //! | 2 | [`data`] | shards on disk → samples in a seeded order → batches |
 //! | 3 | [`eval`] | coverage, RMSD over symmetries, TM-scores, secondary structure, designability; pictures |
 //! | 3 | [`diffusion`] | noise, priors, interpolants, the four objectives, samplers; the trait [`diffusion::Denoiser`] |

@@ -204,6 +204,11 @@ fn corrected_molecules_count_alone() {
     let left_out = table(&folder.path().join("out/skipped.csv"));
     assert_eq!(left_out["CC=O"]["reason"], "no reference conformer of the corrected graph");
     assert!(!left_out.contains_key("CCC"), "what the list lacks is not asked for");
+    // Without the list the ether is a reference that nothing covers, and the report says what that does.
+    let said = eval(folder.path(), &["--per-reference", "1", "--overwrite"]).success().stdout;
+    let found = table(&folder.path().join("out/molecules.csv"));
+    assert_eq!((found["CCO"]["cov_recall_0.75"].as_str(), found["CCO"]["amr_recall"].as_str()), ("0.5", "NaN"));
+    assert!(said.contains("1 molecules have conformers") && said.contains("--corrected"), "{said}");
 }
 
 #[test]

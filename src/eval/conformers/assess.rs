@@ -178,6 +178,10 @@ fn combined(reference: &Ensemble, generated: &Ensemble) -> Result<RmsdMatrix> {
         let (rows, references) = reference.of_graph(r);
         for (g, generated_graph) in generated.graphs.iter().enumerate() {
             let (columns, samples) = generated.of_graph(g);
+            // Of conformers that do not count no more than the graph is left.
+            if rows.is_empty() || columns.is_empty() {
+                continue;
+            }
             let part = rmsd_matrix(reference_graph, &references, generated_graph, &samples)?;
             let place = |index: usize| rows[index / columns.len()] * m + columns[index % columns.len()];
             part.values.iter().enumerate().for_each(|(index, &rmsd)| whole.values[place(index)] = rmsd);
@@ -185,6 +189,7 @@ fn combined(reference: &Ensemble, generated: &Ensemble) -> Result<RmsdMatrix> {
             whole.mismatch = whole.mismatch.or(part.mismatch);
         }
     }
+    whole.unproven.sort_unstable();
     Ok(whole)
 }
 

@@ -68,6 +68,15 @@ impl Report {
                 "\nThe search over symmetries was cut short in {inexact} pairs: their RMSDs may be too large.\n"
             );
         }
+        let lonely = |m: &&Assessed| m.coverage.amr_recall.is_nan() || m.coverage.amr_precision.is_nan();
+        let lonely = self.molecules.iter().filter(lonely).count();
+        if lonely > 0 {
+            text += &format!(
+                "\n{lonely} molecules have conformers whose graph no conformer of the other side has. These count as not covered, and \
+                 AMR is not a number, as with the field's evaluator. Where they are reference conformers that have reacted, \
+                 --corrected drops them.\n"
+            );
+        }
         let mut validity = table(&["share of conformers with", "reference", "generated"]);
         let (reference, generated) = (self.validity(|m| &m.reference_validity), self.validity(|m| &m.validity));
         for ((name, reference), (_, generated)) in reference.shares().into_iter().zip(generated.shares()) {
