@@ -70,12 +70,33 @@ impl<'a> Matrix<'a> {
         &self.data[col * self.col_stride..][..self.rows]
     }
 
+    /// Asks for the numbers, which are needed soon, unless they would push each other out of a second-level cache.
+    fn prefetch(self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.rows * self.cols <= PREFETCHED {
+            use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            let lines = if self.col_stride == 1 { self } else { self.t() };
+            for row in 0..lines.rows {
+                for part in
+                    lines.data.get(row * lines.row_stride..).unwrap_or(&[]).chunks(16).take(lines.cols.div_ceil(16))
+                {
+                    // SAFETY: a hint that accesses nothing.
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(part.as_ptr().cast()) }
+                }
+            }
+        }
+    }
+
     /// Whether the slice holds every element, and one stride is 1.
     fn is_sound(&self) -> bool {
         let end = extent(self.rows, self.cols, self.row_stride, self.col_stride);
         (self.row_stride == 1 || self.col_stride == 1) && end.is_some_and(|end| end <= self.data.len())
     }
 }
+
+/// The most numbers that are asked for at once.
+#[cfg(target_arch = "x86_64")]
+const PREFETCHED: usize = 1 << 17;
 
 /// How long a slice must be to hold a matrix; none if that is beyond counting.
 pub(super) fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Option<usize> {
@@ -120,6 +141,11 @@ impl Products {
     /// # Panics
     /// If sizes do not agree, a slice is too short, or rows of C overlap.
     pub(crate) fn multiply(self, to: &mut [f32], stride: usize, store: Store, a: Matrix<'_>, b: Matrix<'_>) {
+        // b is weights or what the forward pass left: most of it was used long ago. So were gradients that are added to.
+        b.prefetch();
+        if store == Store::Add {
+            Matrix::new(to, stride.max(1)).prefetch();
+        }
         match self.precision {
             Precision::F32 => f32_product(to, stride, store == Store::Add, a, b),
             Precision::Bf16 => bf16::multiply(to, stride, store == Store::Add, a, b),

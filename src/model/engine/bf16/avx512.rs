@@ -2,11 +2,15 @@
 //! the products of 16 pairs to 16 sums.
 //!
 //! Legend: a *pair* is a `u32` that holds the bf16 of an even k (low half) and of the k after it (high half); a *line*
-//! is 16 pairs of the same two k, of 16 *lanes*, which are rows of a or columns of b.
+//! is 16 pairs: of the same two k and 16 *lanes*, which are rows of a or columns of b; or, where rows of a are packed
+//! as they are, of one row and 32 k. The kernel takes one pair of a at a time, so that a need not be transposed.
 
 use core::arch::x86_64::*;
 use std::cell::RefCell;
 
+use pulp::bytemuck::cast_slice_mut;
+
+use super::super::Buffer;
 use super::Matrix;
 
 /// Lanes of a line.
@@ -15,16 +19,19 @@ pub(in crate::model::engine) const LINE: usize = 16;
 const ROWS: usize = 14;
 /// Registers of a full tile's row.
 const WIDTH: usize = 2;
-/// The most k that are summed before the sums go to memory: a panel of each operand fits into a first-level cache.
-const DEPTH: usize = 512;
+/// The most pairs that are summed before the sums go to memory: a panel of each operand fits into a first-level cache.
+const DEPTH: usize = 256;
+/// Pairs from a packed row of a to the next: a number that the compiler knows, and no power of two, which would put
+/// the rows of a panel into the same few places of the cache.
+const STRIDE: usize = DEPTH + LINE;
 /// The most panels of a that are packed at a time, for the second-level cache.
 const PANELS: usize = 36;
 
 /// Memory for packed operands, kept by each thread.
 #[derive(Default)]
 struct Workspace {
-    a: Vec<u32>,
-    b: Vec<u32>,
+    a: Buffer,
+    b: Buffer,
 }
 
 thread_local! {
@@ -59,7 +66,7 @@ pub(super) fn narrow(from: &[f32], to: &mut [u16]) {
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn narrow(from: &[f32], to: &mut [u16]) {
         for (from, to) in from.chunks(2 * LINE).zip(to.chunks_mut(2 * LINE)) {
-            let (low, high) = load_two(from);
+            let (low, high) = (self::from(from, 0), self::from(from, LINE));
             let mask = u32::MAX >> (2 * LINE - from.len().min(to.len()));
             // SAFETY: the mask admits lanes below both lengths, which are 1 to 32; memory of others is not accessed.
             unsafe { _mm512_mask_storeu_epi16(to.as_mut_ptr().cast(), mask, bits(_mm512_cvtne2ps_pbh(high, low))) }
@@ -75,75 +82,74 @@ pub(super) fn narrow(from: &[f32], to: &mut [u16]) {
 fn blocks(space: &mut Workspace, dst: &mut [f32], stride: usize, accumulate: bool, a: Matrix<'_>, b: Matrix<'_>) {
     // Panels of equal height: 15 rows are 8 + 7, not 14 + 1.
     let height = a.rows.div_ceil(a.rows.div_ceil(ROWS));
-    let depth = a.cols.div_ceil(a.cols.div_ceil(DEPTH)).next_multiple_of(2 * LINE);
-    let lines = b.rows.div_ceil(LINE);
+    let depth = a.cols.div_ceil(a.cols.div_ceil(2 * DEPTH)).next_multiple_of(2 * LINE);
     for k in (0..a.cols).step_by(depth) {
         let ks = depth.min(a.cols - k);
-        let pairs = ks.div_ceil(2);
-        let columns = room(&mut space.b, lines * LINE * pairs);
-        pack(columns, b.part(0, b.rows, k, ks), LINE, |line| {
-            let panel = line / WIDTH * WIDTH;
-            let step = (lines - panel).min(WIDTH) * LINE;
-            (panel * LINE * pairs + (line - panel) * LINE, step)
-        });
         for first in (0..a.rows).step_by(PANELS * height) {
             let rows = (PANELS * height).min(a.rows - first);
-            let packed = room(&mut space.a, rows.div_ceil(height) * height * pairs);
-            pack(packed, a.part(first, rows, k, ks), height, |panel| (panel * height * pairs, height));
-            let block = Block { a: packed, b: columns, height, pairs, cols: b.rows, add: accumulate || k > 0 };
-            block.sums(&mut dst[first * stride..], stride, rows);
+            let packed = Packed::new(&mut space.a, a.part(first, rows, k, ks), height);
+            for col in (0..b.rows).step_by(WIDTH * LINE) {
+                let cols = (WIDTH * LINE).min(b.rows - col);
+                let lines = cols.div_ceil(LINE);
+                let panel = room(&mut space.b, lines * ks.div_ceil(2));
+                pack_lanes(panel, lines, b.part(col, cols, k, ks));
+                let dst = &mut dst[first * stride + col..];
+                let out = Out { dst, stride, rows, cols, add: accumulate || k > 0 };
+                match lines {
+                    1 => packed.times::<1>(panel, out),
+                    _ => packed.times::<WIDTH>(panel, out),
+                }
+            }
         }
     }
 }
 
-/// The first `len` places of the buffer that begin at a cache line, whatever they hold.
-fn room(buffer: &mut Vec<u32>, len: usize) -> &mut [u32] {
-    if buffer.len() < len + LINE {
-        buffer.resize(len + LINE, 0);
-    }
-    let skip = buffer.as_ptr().align_offset(size_of::<[u32; LINE]>()).min(LINE);
-    &mut buffer[skip..skip + len]
+/// `lines` lines of a buffer, whatever they hold.
+fn room(buffer: &mut Buffer, lines: usize) -> &mut [[u32; LINE]] {
+    cast_slice_mut(buffer.resize(lines * LINE)).as_chunks_mut().0
 }
 
-/// Rounds the view to bf16 and writes it as lines of `height` rows (16 at most): the line of rows `i * height..` and of
-/// the columns `2 * pair` and `2 * pair + 1` goes to `offset + pair * step` where `place(i)` is (offset, step). Rows
-/// beyond the view's last are filled with anything, a column beyond its last with 0.
+/// Rounds numbers to bf16 and writes them as pairs; an odd one's other half is 0.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn pack(out: &mut [u32], view: Matrix<'_>, height: usize, place: impl Fn(usize) -> (usize, usize)) {
+fn pack_row(out: &mut [[u32; LINE]], row: &[f32]) {
+    for (line, numbers) in out.iter_mut().zip(row.chunks(2 * LINE)) {
+        store_line(line, bits(_mm512_cvtne2ps_pbh(from(numbers, LINE), from(numbers, 0))));
+    }
+}
+
+/// Rounds the view to bf16 and writes the pair of its columns `2 * pair` and `2 * pair + 1` as `lines` lines of rows,
+/// from line `pair * lines` on. Lanes beyond the last row are filled with anything, a column beyond the last with 0.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn pack_lanes(out: &mut [[u32; LINE]], lines: usize, view: Matrix<'_>) {
     if view.row_stride == 1 {
         let weave = weave();
-        for pair in 0..view.cols.div_ceil(2) {
-            // An odd number of columns ends with a pair whose other half is 0.
-            let (odd, keep) = if 2 * pair + 1 < view.cols { (2 * pair + 1, -1) } else { (2 * pair, 0xffff) };
-            let rows = view.column(2 * pair).chunks(height).zip(view.column(odd).chunks(height));
-            for (line, (even, odd)) in rows.enumerate() {
-                let pairs = _mm512_permutexvar_epi16(weave, bits(_mm512_cvtne2ps_pbh(load(odd), load(even))));
-                let (offset, step) = place(line);
-                let to = &mut out[offset + pair * step..][..height];
-                store_pairs(to, _mm512_and_si512(pairs, _mm512_set1_epi32(keep)));
+        for (pair, out) in out.chunks_exact_mut(lines).enumerate() {
+            let (even, odd) = two_columns(view, pair);
+            for (line, out) in out.iter_mut().enumerate() {
+                store_line(out, woven(weave, from(even, line * LINE), from(odd, line * LINE)));
             }
         }
-    } else {
-        for line in 0..view.rows.div_ceil(height) {
-            let (offset, step) = place(line);
-            for chunk in (0..view.cols).step_by(2 * LINE) {
-                let cols = (view.cols - chunk).min(2 * LINE);
-                let mut square = [_mm512_setzero_si512(); LINE];
-                for lane in 0..LINE {
-                    let row = (line * height + lane).min(view.rows - 1);
-                    let (low, high) = load_two(&view.row(row)[chunk..][..cols]);
-                    square[lane] = bits(_mm512_cvtne2ps_pbh(high, low));
-                }
-                let square = transpose::<8>(transpose::<4>(transpose::<2>(transpose::<1>(square))));
-                for pair in 0..LINE {
-                    if 2 * pair < cols {
-                        let at = offset + (chunk / 2 + pair) * step;
-                        store_pairs(&mut out[at..][..height], square[pair]);
-                    }
-                }
+        return;
+    }
+    for line in 0..lines {
+        for (chunk, out) in out.chunks_mut(LINE * lines).enumerate() {
+            let mut square = [_mm512_setzero_si512(); LINE];
+            for lane in 0..LINE {
+                let row = view.row((line * LINE + lane).min(view.rows - 1));
+                let (low, high) = (from(row, 2 * LINE * chunk), from(row, 2 * LINE * chunk + LINE));
+                square[lane] = bits(_mm512_cvtne2ps_pbh(high, low));
+            }
+            let square = transpose::<8>(transpose::<4>(transpose::<2>(transpose::<1>(square))));
+            for (out, &pairs) in out.chunks_exact_mut(lines).zip(&square) {
+                store_line(&mut out[line], pairs);
             }
         }
     }
+}
+
+/// The columns `2 * pair` and `2 * pair + 1` of a view whose rows are neighbours; the latter is empty beyond the last.
+fn two_columns(view: Matrix<'_>, pair: usize) -> (&[f32], &[f32]) {
+    (view.column(2 * pair), if 2 * pair + 1 < view.cols { view.column(2 * pair + 1) } else { &[] })
 }
 
 /// One of the four steps that transpose 16 × 16 pairs: within every square of 2·SIZE × 2·SIZE, the SIZE × SIZE upper
@@ -175,101 +181,149 @@ fn weave() -> __m512i {
     _mm512_or_si512(lanes(), _mm512_slli_epi32::<16>(_mm512_add_epi32(lanes(), _mm512_set1_epi32(LINE as i32))))
 }
 
-/// Packed operands of one block.
-struct Block<'a> {
-    /// Panels of `height` rows, pair by pair.
-    a: &'a [u32],
-    /// Panels of `WIDTH` lines (the last may be narrower), pair by pair.
-    b: &'a [u32],
-    height: usize,
-    pairs: usize,
-    /// The product's columns.
-    cols: usize,
-    /// Whether the products are added to what is there.
-    add: bool,
+/// Pairs of 16 numbers of an even k and 16 of the k after it, rounded.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn woven(weave: __m512i, even: __m512, odd: __m512) -> __m512i {
+    _mm512_permutexvar_epi16(weave, bits(_mm512_cvtne2ps_pbh(odd, even)))
 }
 
-impl Block<'_> {
-    /// The block's sums to its `rows` rows of the product.
+/// A block of a, in panels of `height` rows.
+struct Packed<'a> {
+    pairs: &'a [[u32; LINE]],
+    height: usize,
+    /// Lines of a panel.
+    each: usize,
+    /// Whether a line belongs to one row, and a row's pairs stand [`STRIDE`] apart from the next row's; or to one pair
+    /// of k and all rows of the panel.
+    by_rows: bool,
+}
+
+impl<'a> Packed<'a> {
+    /// Rounds and packs the view in the order in which it lies in memory.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn sums(&self, dst: &mut [f32], stride: usize, rows: usize) {
-        for (panel, b) in self.b.chunks(WIDTH * LINE * self.pairs).enumerate() {
-            let first = panel * WIDTH * LINE;
-            let cols = (WIDTH * LINE).min(self.cols - first);
-            for (a, row) in self.a.chunks_exact(self.height * self.pairs).zip((0..rows).step_by(self.height)) {
-                let out = Out {
-                    dst: &mut dst[row * stride + first..],
-                    stride,
-                    rows: self.height.min(rows - row),
-                    cols,
-                    add: self.add,
-                };
-                match b.len() / (LINE * self.pairs) {
-                    1 => self.tile_of_height::<1>(a, b, out),
-                    _ => self.tile_of_height::<WIDTH>(a, b, out),
+    fn new(buffer: &'a mut Buffer, view: Matrix<'_>, height: usize) -> Self {
+        let (panels, by_rows) = (view.rows.div_ceil(height), view.col_stride == 1);
+        let each = if by_rows { height * STRIDE / LINE } else { view.cols.div_ceil(2) };
+        let pairs = room(buffer, panels * each);
+        if by_rows {
+            for (row, out) in pairs.chunks_exact_mut(STRIDE / LINE).take(view.rows).enumerate() {
+                pack_row(out, view.row(row));
+            }
+        } else {
+            let weave = weave();
+            for pair in 0..each {
+                let (even, odd) = two_columns(view, pair);
+                for panel in 0..panels {
+                    let (even, odd) = (from(even, panel * height), from(odd, panel * height));
+                    store_line(&mut pairs[panel * each + pair], woven(weave, even, odd));
                 }
+            }
+        }
+        Packed { pairs, height, each, by_rows }
+    }
+
+    /// The products with a panel of N lines of columns.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn times<const N: usize>(&self, b: &[[u32; LINE]], mut out: Out<'_>) {
+        for (panel, a) in self.pairs.chunks_exact(self.each).enumerate() {
+            let out = out.rows_from(panel * self.height, self.height);
+            match self.height {
+                1 => self.tile::<1, N>(a, b, out),
+                2 => self.tile::<2, N>(a, b, out),
+                3 => self.tile::<3, N>(a, b, out),
+                4 => self.tile::<4, N>(a, b, out),
+                5 => self.tile::<5, N>(a, b, out),
+                6 => self.tile::<6, N>(a, b, out),
+                7 => self.tile::<7, N>(a, b, out),
+                8 => self.tile::<8, N>(a, b, out),
+                9 => self.tile::<9, N>(a, b, out),
+                10 => self.tile::<10, N>(a, b, out),
+                11 => self.tile::<11, N>(a, b, out),
+                12 => self.tile::<12, N>(a, b, out),
+                13 => self.tile::<13, N>(a, b, out),
+                14 => self.tile::<14, N>(a, b, out),
+                _ => unreachable!("a panel is higher than {ROWS}"),
             }
         }
     }
 
+    /// The sums of M rows and N lines of columns.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn tile_of_height<const N: usize>(&self, a: &[u32], b: &[u32], out: Out<'_>) {
-        match self.height {
-            1 => tile::<1, N>(a, b, out),
-            2 => tile::<2, N>(a, b, out),
-            3 => tile::<3, N>(a, b, out),
-            4 => tile::<4, N>(a, b, out),
-            5 => tile::<5, N>(a, b, out),
-            6 => tile::<6, N>(a, b, out),
-            7 => tile::<7, N>(a, b, out),
-            8 => tile::<8, N>(a, b, out),
-            9 => tile::<9, N>(a, b, out),
-            10 => tile::<10, N>(a, b, out),
-            11 => tile::<11, N>(a, b, out),
-            12 => tile::<12, N>(a, b, out),
-            13 => tile::<13, N>(a, b, out),
-            14 => tile::<14, N>(a, b, out),
-            _ => unreachable!("a panel is higher than {ROWS}"),
-        }
+    fn tile<const M: usize, const N: usize>(&self, a: &[[u32; LINE]], b: &[[u32; LINE]], out: Out<'_>) {
+        out.prefetch();
+        let (b, _) = b.as_chunks::<N>();
+        let sums = if self.by_rows {
+            let (rows, _) = a.as_flattened().as_chunks::<STRIDE>();
+            match rows.first_chunk::<M>() {
+                // Of a length that is seen to be within a row.
+                Some(rows) => sums(&b[..b.len().min(STRIDE)], |k, m| rows[m][k]),
+                None => unreachable!("a panel has fewer rows than its height"),
+            }
+        } else {
+            sums::<M, N>(&b[..b.len().min(a.len())], |k, m| a[k][m])
+        };
+        out.put(sums);
     }
 }
 
-/// Where a tile's sums go.
-struct Out<'a> {
-    /// The product from the tile's first element on.
-    dst: &'a mut [f32],
-    stride: usize,
-    rows: usize,
-    cols: usize,
-    add: bool,
-}
-
-/// The sums of M rows and N lines of columns, all in registers.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn tile<const M: usize, const N: usize>(a: &[u32], b: &[u32], out: Out<'_>) {
+/// Σ over k of the products of the pairs `a(k, m)` and the lines b, all in registers.
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn sums<const M: usize, const N: usize>(b: &[[[u32; LINE]; N]], a: impl Fn(usize, usize) -> u32) -> [[__m512; N]; M] {
     let mut sums = [[_mm512_setzero_ps(); N]; M];
-    let (a, _) = a.as_chunks::<M>();
-    let (lines, _) = b.as_chunks::<LINE>();
-    let (b, _) = lines.as_chunks::<N>();
-    for (a, b) in a.iter().zip(b) {
+    for (k, b) in b.iter().enumerate() {
         let mut columns = [pairs(_mm512_setzero_si512()); N];
         for n in 0..N {
-            columns[n] = load_pairs(&b[n]);
+            columns[n] = load_line(&b[n]);
         }
         for m in 0..M {
-            let row = pairs(_mm512_set1_epi32(a[m] as i32));
+            let row = pairs(_mm512_set1_epi32(a(k, m) as i32));
             for n in 0..N {
                 sums[m][n] = _mm512_dpbf16_ps(sums[m][n], row, columns[n]);
             }
         }
     }
-    for m in 0..M {
-        if m < out.rows {
-            let row = &mut out.dst[m * out.stride..][..out.cols];
-            for n in 0..N {
-                let part = &mut row[n * LINE..];
-                let before = if out.add { load(part) } else { _mm512_setzero_ps() };
-                store(part, _mm512_add_ps(before, sums[m][n]));
+    sums
+}
+
+/// Where sums go.
+struct Out<'a> {
+    /// The product from the first element on.
+    dst: &'a mut [f32],
+    stride: usize,
+    rows: usize,
+    cols: usize,
+    /// Whether the sums are added to what is there.
+    add: bool,
+}
+
+impl Out<'_> {
+    /// At most `rows` rows from `first` on.
+    fn rows_from(&mut self, first: usize, rows: usize) -> Out<'_> {
+        let (stride, cols, add) = (self.stride, self.cols, self.add);
+        Out { dst: &mut self.dst[first * stride..], stride, rows: rows.min(self.rows - first), cols, add }
+    }
+
+    /// Asks for the memory while the sums are made.
+    #[target_feature(enable = "avx512f")]
+    fn prefetch(&self) {
+        for row in 0..self.rows {
+            let first = row * self.stride;
+            for place in [first, first + self.cols - 1] {
+                _mm_prefetch::<_MM_HINT_ET0>(self.dst[place..].as_ptr().cast());
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn put<const M: usize, const N: usize>(self, sums: [[__m512; N]; M]) {
+        for m in 0..M {
+            if m < self.rows {
+                let row = &mut self.dst[m * self.stride..][..self.cols];
+                for n in 0..N {
+                    let part = &mut row[n * LINE..];
+                    let before = if self.add { load(part) } else { _mm512_setzero_ps() };
+                    store(part, _mm512_add_ps(before, sums[m][n]));
+                }
             }
         }
     }
@@ -295,24 +349,22 @@ pub(in crate::model::engine) fn store(to: &mut [f32], value: __m512) {
     unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask(to.len()), value) }
 }
 
-/// The first 16 numbers of a slice and the 16 after them, as many as there are; the others 0.
+/// 16 numbers from `start` on, as many as there are; the others 0.
 #[target_feature(enable = "avx512f")]
-fn load_two(from: &[f32]) -> (__m512, __m512) {
-    let (low, high) = (mask(from.len()), mask(from.len().saturating_sub(LINE)));
-    let middle = from.as_ptr().wrapping_add(LINE);
-    // SAFETY: as in `load`: the second mask is empty unless the slice is longer than a line.
-    unsafe { (_mm512_maskz_loadu_ps(low, from.as_ptr()), _mm512_maskz_loadu_ps(high, middle)) }
-}
-
-/// Writes as many of a line's pairs as fit.
-#[target_feature(enable = "avx512f")]
-fn store_pairs(to: &mut [u32], value: __m512i) {
-    // SAFETY: as in `store`.
-    unsafe { _mm512_mask_storeu_epi32(to.as_mut_ptr().cast(), mask(to.len()), value) }
+fn from(numbers: &[f32], start: usize) -> __m512 {
+    let rest = numbers.get(start..).unwrap_or(&[]);
+    // Of a known length, so that no mask is needed.
+    rest.first_chunk::<LINE>().map_or_else(|| load(rest), |whole| load(whole))
 }
 
 #[target_feature(enable = "avx512f")]
-fn load_pairs(from: &[u32; LINE]) -> __m512bh {
+fn store_line(to: &mut [u32; LINE], value: __m512i) {
+    // SAFETY: the array has a register's 64 bytes, any address will do, and it is exclusively ours.
+    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), value) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn load_line(from: &[u32; LINE]) -> __m512bh {
     // SAFETY: the array has a register's 64 bytes, and any address will do.
     pairs(unsafe { _mm512_loadu_si512(from.as_ptr().cast()) })
 }
