@@ -11,7 +11,7 @@ use qsd::geometry::{Clouds, Point};
 use qsd::model::et::fused::FusedEtNetwork;
 use qsd::model::et::{EtConfig, EtNetwork};
 use qsd::model::graph::GraphRule;
-use qsd::model::{Network, Precision};
+use qsd::model::{Network, Precision, Span};
 use qsd::random::{Purpose, normal_points, stream};
 use rand::RngExt as _;
 
@@ -33,7 +33,10 @@ impl Sample {
         let atoms = x_t.points().len();
         let mut rng = stream(seed, Purpose::Initialization, 1, 0);
         let elements = (0..atoms).map(|_| [1, 6, 7, 8, 9, 16, 17][rng.random_range(0..7)]).collect();
-        let features = (0..atoms).map(|_| std::array::from_fn(|_| rng.random_range(0..6) as f32)).collect();
+        // Of a third as many kinds.
+        let kinds: Vec<_> =
+            (0..atoms.div_ceil(3)).map(|_| std::array::from_fn(|_| rng.random_range(0..6) as f32)).collect();
+        let features = (0..atoms).map(|_| kinds[rng.random_range(0..kinds.len())]).collect();
         let condition = Condition::of_atoms(x_t.offsets().to_vec(), elements, features, bonds);
         let t = (0..x_t.len()).map(|_| rng.random_range(0.0..1.0)).collect();
         Sample { x_t, t, condition }
@@ -111,7 +114,9 @@ fn wide(numbers: &[f32]) -> Vec<f64> {
 }
 
 /// The worst relative errors of the fused network over a sample: prediction, gradient of any parameter. The
-/// reference is the plain network in f64; a gradient is compared on the scale of its tensor, or of rounding.
+/// reference is the plain network in f64; a gradient is compared on the scale of its tensor, or of rounding. Where the
+/// terms of a gradient cancel so far that the plain network in f32 is off by as much, twice its error is allowed, but
+/// never more than 1e-3.
 fn errors(config: &EtConfig, sample: &Sample, seed: u64) -> (f64, f64) {
     let fused = FusedEtNetwork::new(config.clone(), Precision::F32).unwrap();
     let plain = EtNetwork::new(config.clone(), DType::F64).unwrap();
@@ -119,17 +124,25 @@ fn errors(config: &EtConfig, sample: &Sample, seed: u64) -> (f64, f64) {
     let (v, gradient) = walk(&fused, &parameters, sample);
     let (expected_v, expected) = walk(&plain, &parameters, sample);
     let largest = expected.iter().fold(0.0f32, |a, g| a.max(g.abs()));
-    let mut worst = 0.0f64;
-    for span in plain.layout().spans() {
-        let (found, expected) = (&gradient[span.range.clone()], &expected[span.range.clone()]);
+    let error = |found: &[f32], span: &Span| {
+        let (found, expected) = (&found[span.range.clone()], &expected[span.range.clone()]);
         let scale = expected.iter().fold(1e-5 * largest, |a, g| a.max(g.abs()));
         let difference = found.iter().zip(expected).fold(0.0f32, |a, (f, e)| {
             let difference = (f - e).abs();
             if difference > a || difference.is_nan() { difference } else { a }
         });
-        let error = if scale == 0.0 { f64::from(difference) } else { f64::from(difference / scale) };
-        assert!(error < 1e-4, "{}: {error:e} of {scale:e}", span.name);
-        worst = worst.max(error);
+        if scale == 0.0 { f64::from(difference) } else { f64::from(difference / scale) }
+    };
+    let mut worst = 0.0f64;
+    for span in plain.layout().spans() {
+        let found = error(&gradient, span);
+        let mut limit = 1e-4;
+        if found >= limit {
+            let plain = EtNetwork::new(config.clone(), DType::F32).unwrap();
+            limit = (2.0 * error(&walk(&plain, &parameters, sample).1, span)).min(1e-3);
+        }
+        assert!(found < limit, "{}: {found:e}, {limit:e} allowed", span.name);
+        worst = worst.max(found);
     }
     (relative_error(&v, &expected_v), worst)
 }

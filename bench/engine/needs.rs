@@ -81,17 +81,18 @@ impl Counts {
 
     /// A forward pass.
     ///
-    /// Per layer: mixing (2H → H, H → H), queries and keys (H → H each), values (H → mH), V (3N rows, H → 3H; not in
-    /// the first layer, where V is 0), output (H → 3H). Stem: 2H → H, 10 → H, H → H. Head: a block with c = H and one
-    /// with c = H/2 inputs and p = H/2 and 1 vectors: 3N rows c → c and c → p, N rows 2c → c and c → s + p, s = H/2
-    /// and H scalars. Filters: in each layer (1 + m)H columns, in the stem H. Far edges: per axis and layer a product
-    /// of an (n, 2s) matrix, (n, 4s) with cross products, with H columns.
+    /// Per layer: mixing (H → H twice), queries and keys (H → H each), values (H → mH), V (3N rows, H → 3H; not in
+    /// the first layer, where V is 0), output (H → 3H). Stem: 2H → H. Head: a block with c = H and one with c = H/2
+    /// inputs and p = H/2 and 1 vectors: 3N rows c → c and c → p, N rows 2c → c and c → s + p, s = H/2 and H scalars.
+    /// What depends on the atoms' features alone is computed once for each kind of atom and not counted. Filters: in
+    /// each layer (1 + m)H columns, in the stem H. Far edges: per axis and layer a product of an (n, 2s) matrix,
+    /// (n, 4s) with cross products, with H columns.
     pub(crate) fn forward(&self, config: &EtConfig) -> Flop {
         let (n, h, layers) = (self.atoms, config.hidden as f64, config.layers as f64);
         let (parts, terms) = if config.so3 { (4.0, 4.0) } else { (3.0, 2.0) };
-        let layer = (2.0 + 1.0 + 2.0 + parts + 3.0) * h * h;
+        let layer = (1.0 + 1.0 + 2.0 + parts + 3.0) * h * h;
         let vectors = 9.0 * h * h * (layers - 1.0);
-        let stem = 3.0 * h * h + 10.0 * h;
+        let stem = 2.0 * h * h;
         let block = |c: f64, p: f64, s: f64| 3.0 * (c * c + c * p) + 2.0 * c * c + c * (s + p);
         let head = block(h, h / 2.0, h / 2.0) + block(h / 2.0, 1.0, h);
         Flop {

@@ -23,7 +23,7 @@ use crate::distributed::{Communicator, cores, vote};
 use crate::geometry::Point;
 use crate::model::{self, Network};
 use crate::train::checkpoint::{load_for_sampling, weights_sha256};
-use crate::train::drawing::{Item, Team, batches, sample_id};
+use crate::train::drawing::{Item, Team, sample_id};
 use crate::train::{Config, SavedState};
 use crate::{Error, Result, cli, config};
 pub use chains::ChainOptions;
@@ -117,12 +117,12 @@ pub fn main(world: &dyn Communicator, request: &Request) -> Result<u8> {
     let guided = plan.guided(&*denoiser, guide.as_deref().map(|guide| guide as &dyn Denoiser));
     let task = &plan.task;
     let sources = (0..task.len()).map(|source| (task.points(source), task.samples(source)));
-    let batches = batches(sources, request.batch_points);
     let progress = Mutex::new(match world.rank() {
         0 => Progress::stderr(0, task.total() as u64, Duration::from_secs(10)),
         _ => Progress::silent(),
     });
     let team = Team::new(world, cores::per_rank(world)?)?;
+    let batches = team.batches(sources, request.batch_points);
     let mut done = 0;
     for round in batches.chunks(team.size()) {
         let positions = team.round(round, |k, batch| {

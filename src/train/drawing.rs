@@ -19,11 +19,11 @@ pub(crate) fn sample_id(key: u64, number: usize) -> u64 {
 }
 
 /// The samples of sources that are given by their points and how many samples are wanted, in order, cut into batches of
-/// about `batch_points` points; what is larger goes alone.
-pub(crate) fn batches(sources: impl IntoIterator<Item = (usize, usize)>, batch_points: usize) -> Vec<Vec<Item>> {
+/// at most `batch_points` points; what is larger goes alone.
+fn batches(sources: &[(usize, usize)], batch_points: usize) -> Vec<Vec<Item>> {
     let mut batches: Vec<Vec<Item>> = Vec::new();
     let mut room = 0;
-    for (source, (points, samples)) in sources.into_iter().enumerate() {
+    for (source, &(points, samples)) in sources.iter().enumerate() {
         for number in 0..samples {
             if points > room || batches.is_empty() {
                 batches.push(Vec::new());
@@ -57,6 +57,25 @@ impl<'a> Team<'a> {
         self.world.size() * self.workers
     }
 
+    /// The samples of sources that are given by their points and how many samples are wanted, in order, cut into batches
+    /// of at most `batch_points` points (what is larger goes alone): no more rounds than these need, and the batches as
+    /// even as that allows, so that no worker waits long for another.
+    pub fn batches(&self, sources: impl IntoIterator<Item = (usize, usize)>, batch_points: usize) -> Vec<Vec<Item>> {
+        let sources: Vec<_> = sources.into_iter().collect();
+        let allowed = batches(&sources, batch_points).len().next_multiple_of(self.size());
+        // The least number of points that does; fewer points never make fewer batches.
+        let (mut enough, mut least) = (batch_points, 0);
+        while least < enough {
+            let middle = least.midpoint(enough);
+            if batches(&sources, middle).len() <= allowed {
+                enough = middle;
+            } else {
+                least = middle + 1;
+            }
+        }
+        batches(&sources, enough)
+    }
+
     /// Does up to [`Team::size`] pieces of work, each process a run of consecutive ones, a thread each; the numbers that
     /// they give, in the order of the pieces, on every process. `work` is told the place of its piece in the process's
     /// run.
@@ -75,17 +94,38 @@ impl<'a> Team<'a> {
 mod tests {
     use super::*;
     use crate::Error;
-    use crate::distributed::threads;
+    use crate::distributed::{Solo, threads};
 
     #[test]
     fn batches_hold_every_sample_once_in_order() {
-        let found = batches([(4, 3), (30, 2), (1, 0), (5, 4), (5, 1)], 10);
+        let found = batches(&[(4, 3), (30, 2), (1, 0), (5, 4), (5, 1)], 10);
         let places = |batch: &Vec<Item>| batch.iter().map(|item| (item.source, item.number)).collect::<Vec<_>>();
         let expected: [&[(usize, usize)]; 7] =
             [&[(0, 0), (0, 1)], &[(0, 2)], &[(1, 0)], &[(1, 1)], &[(3, 0), (3, 1)], &[(3, 2), (3, 3)], &[(4, 0)]];
         assert_eq!(found.iter().map(places).collect::<Vec<_>>(), expected);
-        assert!(batches([], 10).is_empty());
-        assert_eq!(batches([(0, 2)], 0).concat().len(), 2);
+        assert!(batches(&[], 10).is_empty());
+        assert_eq!(batches(&[(0, 2)], 0).concat().len(), 2);
+    }
+
+    #[test]
+    fn batches_are_even_and_fill_whole_rounds() {
+        let sizes = |workers, sources: &[(usize, usize)], points| -> Vec<usize> {
+            let team = Team::new(&Solo, workers).unwrap();
+            let batches = team.batches(sources.iter().copied(), points);
+            assert_eq!(batches.concat(), super::batches(sources, points).concat(), "{workers} workers");
+            let points = |batch: &Vec<Item>| batch.iter().map(|item| sources[item.source].0).sum();
+            batches.iter().map(points).collect()
+        };
+        let ten = [(44, 10)];
+        assert_eq!(sizes(1, &ten, 1000), [440]);
+        assert_eq!(sizes(2, &ten, 1000), [220, 220]);
+        assert_eq!(sizes(4, &ten, 1000), [132, 132, 132, 44]);
+        assert_eq!(sizes(16, &ten, 1000), [44; 10]);
+        // Three batches would do; the fourth worker gets its share.
+        assert_eq!(sizes(2, &ten, 200), [132, 132, 132, 44]);
+        assert_eq!(sizes(2, &[(30, 2), (5, 6)], 50), [30, 30, 15, 15]);
+        assert_eq!(sizes(2, &[(5, 7)], 0), [5; 7]);
+        assert_eq!(sizes(3, &[], 10), [0; 0]);
     }
 
     #[test]

@@ -25,35 +25,27 @@ pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
     dispatch(Kernel(y, bias));
 }
 
-/// y ← y + b + t_n w in row n, and s = silu(y).
-pub(crate) fn add_bias_silu(y: &mut [f32], bias: &[f32], times: &[f32], time_weight: &[f32], s: &mut [f32]) {
-    struct Kernel<'a> {
-        y: &'a mut [f32],
-        bias: &'a [f32],
-        times: &'a [f32],
-        time_weight: &'a [f32],
-        s: &'a mut [f32],
-    }
+/// y ← y + b in every row, and s = silu(y).
+pub(crate) fn add_bias_silu(y: &mut [f32], bias: &[f32], s: &mut [f32]) {
+    struct Kernel<'a>(&'a mut [f32], &'a [f32], &'a mut [f32]);
     impl WithSimd for Kernel<'_> {
         type Output = ();
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            let width = self.bias.len();
-            let (bias, weight) = (Row::new(simd, self.bias, width), Row::new(simd, self.time_weight, width));
-            let rows = self.y.chunks_exact_mut(width).zip(self.s.chunks_exact_mut(width));
-            for ((y, s), &t) in rows.zip(self.times) {
+            let width = self.1.len();
+            let bias = Row::new(simd, self.1, width);
+            for (y, s) in self.0.chunks_exact_mut(width).zip(self.2.chunks_exact_mut(width)) {
                 let (mut y, mut s) = (RowMut::new(simd, y, width), RowMut::new(simd, s, width));
-                let t = Lanes::splat(simd, t);
                 for k in 0..bias.len() {
-                    let value = y.at(k) + t.times_plus(weight.at(k), bias.at(k));
+                    let value = y.at(k) + bias.at(k);
                     y.set(k, value);
                     s.set(k, value * value.sigmoid());
                 }
             }
         }
     }
-    dispatch(Kernel { y, bias, times, time_weight, s });
+    dispatch(Kernel(y, bias, s));
 }
 
 /// d ← d silu′(y): from the gradient at silu(y) to the gradient at y. Rows have any length.
@@ -117,21 +109,20 @@ mod tests {
     #[test]
     fn rows_equal_their_definition() {
         for width in WIDTHS {
-            let (x, bias, weight) = (numbers(ROWS * width, 1), numbers(width, 2), numbers(width, 3));
-            let (times, g) = (numbers(ROWS, 4), numbers(ROWS * width, 5));
+            let (x, bias, g) = (numbers(ROWS * width, 1), numbers(width, 2), numbers(ROWS * width, 5));
             let (mut plain, mut y) = (x.clone(), x.clone());
             let mut s = vec![f32::NAN; x.len()];
             add_bias(&mut plain, &bias);
-            add_bias_silu(&mut y, &bias, &times, &weight, &mut s);
+            add_bias_silu(&mut y, &bias, &mut s);
             let mut d = g.clone();
             silu_back(&mut d, &y, width);
             let mut sums = bias.clone();
             add_column_sums(&mut sums, &x);
 
-            let [x, bias, weight, times, g] = [&x, &bias, &weight, &times, &g].map(|v| wide(v));
+            let [x, bias, g] = [&x, &bias, &g].map(|v| wide(v));
             let places = || (0..ROWS).flat_map(|n| (0..width).map(move |c| (n, c)));
-            let exact = |(n, c): (usize, usize)| x[n * width + c] + bias[c] + times[n] * weight[c];
-            check("y + b", width, &plain, places().map(|(n, c)| x[n * width + c] + bias[c]));
+            let exact = |(n, c): (usize, usize)| x[n * width + c] + bias[c];
+            check("y + b", width, &plain, places().map(exact));
             check("y", width, &y, places().map(exact));
             check("silu", width, &s, places().map(|place| silu(exact(place))));
             let slope = |y: f64| (silu(y + 1e-5) - silu(y - 1e-5)) / 2e-5;

@@ -21,10 +21,30 @@ pub(crate) struct Band<'a> {
 /// Vectors that are computed side by side.
 const WIDTH: usize = 2;
 
+/// What becomes of a product's numbers while they are at hand.
+pub(crate) trait Finish {
+    /// What is added to each row of the product: the vector from this column on.
+    #[inline(always)]
+    fn offset<S: Simd>(&self, simd: S, _column: usize) -> Lanes<S> {
+        Lanes::splat(simd, 0.0)
+    }
+
+    /// Replaces a few vectors of a row, from this column on.
+    fn finish<S: Simd>(&mut self, simd: S, row: usize, column: usize, numbers: &mut [f32]);
+}
+
+/// They stay as they are.
+pub(crate) struct Keep;
+
+impl Finish for Keep {
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, _: S, _: usize, _: usize, _: &mut [f32]) {}
+}
+
 impl Band<'_> {
     /// y = F W, for W (K, width) and y (T, width); width is a multiple of two vectors.
-    pub(crate) fn product(&self, weights: &[f32], width: usize, y: &mut [f32]) {
-        dispatch(Product { f: self, weights, width, y });
+    pub(crate) fn product(&self, weights: &[f32], width: usize, finish: impl Finish, y: &mut [f32]) {
+        dispatch(Product { f: self, weights, width, finish, y });
     }
 
     /// ∂W += Fᵀ ∂y.
@@ -43,14 +63,15 @@ impl Band<'_> {
     }
 }
 
-struct Product<'a> {
+struct Product<'a, F> {
     f: &'a Band<'a>,
     weights: &'a [f32],
     width: usize,
+    finish: F,
     y: &'a mut [f32],
 }
 
-impl WithSimd for Product<'_> {
+impl<F: Finish> WithSimd for Product<'_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -70,14 +91,18 @@ impl WithSimd for Product<'_> {
     }
 }
 
-impl Product<'_> {
+impl<F: Finish> Product<'_, F> {
     /// `R` rows from `row` on of the columns from `column` on; `R`.
     #[inline(always)]
     fn block<S: Simd, const R: usize>(&mut self, simd: S, row: usize, column: usize) -> usize {
         let Band { rows, stride, ref band } = *self.f;
         let lines: [&[f32]; R] = std::array::from_fn(|r| &rows[(row + r) * stride..][band.clone()]);
         let step = WIDTH * S::F32_LANES;
-        let mut sums = [[Lanes::splat(simd, 0.0); WIDTH]; R];
+        let mut offset = [Lanes::splat(simd, 0.0); WIDTH];
+        for v in 0..WIDTH {
+            offset[v] = self.finish.offset(simd, column + v * S::F32_LANES);
+        }
+        let mut sums = [offset; R];
         for (k, index) in band.clone().enumerate() {
             let w = Row::new(simd, &self.weights[index * self.width + column..], step);
             for r in 0..R {
@@ -92,6 +117,10 @@ impl Product<'_> {
             for v in 0..WIDTH {
                 y.set(v, sums[r][v]);
             }
+        }
+        // Apart, so that nothing takes registers away from the sums.
+        for r in row..row + R {
+            self.finish.finish(simd, r, column, &mut self.y[r * self.width + column..][..step]);
         }
         R
     }
@@ -216,6 +245,46 @@ mod tests {
         (0..count).map(|i| ((i * 7919 + seed * 104_729) % 17) as f32 - 8.0).collect()
     }
 
+    /// y = 2 (F W + column) + row.
+    struct Places;
+
+    impl Finish for Places {
+        #[inline(always)]
+        fn offset<S: Simd>(&self, simd: S, column: usize) -> Lanes<S> {
+            let columns: [f32; 16] = std::array::from_fn(|lane| (column + lane) as f32);
+            Row::new(simd, &columns, S::F32_LANES).at(0)
+        }
+
+        #[inline(always)]
+        fn finish<S: Simd>(&mut self, _: S, row: usize, _: usize, numbers: &mut [f32]) {
+            numbers.iter_mut().for_each(|y| *y = 2.0 * *y + row as f32);
+        }
+    }
+
+    #[test]
+    fn products_are_finished_once_and_in_place() {
+        let (stride, width, inputs) = (16, 64, 11);
+        for rows in [0, 1, 5, 12, 17] {
+            let (f, weights) = (numbers(rows * stride, 1), numbers(inputs * width, 2));
+            let of = Band { rows: &f, stride, band: 0..inputs };
+            let mut plain = vec![f32::NAN; rows * width];
+            of.product(&weights, width, Keep, &mut plain);
+            for scalar in [false, true] {
+                let mut y = vec![f32::NAN; rows * width];
+                match scalar {
+                    true => {
+                        Product { f: &of, weights: &weights, width, finish: Places, y: &mut y }.with_simd(pulp::Scalar)
+                    }
+                    false => of.product(&weights, width, Places, &mut y),
+                }
+                for (place, (&found, plain)) in y.iter().zip(&plain).enumerate() {
+                    let (row, column) = (place / width, place % width);
+                    assert_eq!(found, 2.0 * (plain + column as f32) + row as f32, "[{row}, {column}] of {rows} rows");
+                }
+            }
+        }
+    }
+
     #[test]
     fn products_equal_their_definition() {
         let (stride, width, inputs) = (32, 96, 29);
@@ -231,7 +300,7 @@ mod tests {
                 let name = format!("{rows} rows, band {band:?}");
 
                 let mut y = vec![f32::NAN; rows * width];
-                of.product(&weights, width, &mut y);
+                of.product(&weights, width, Keep, &mut y);
                 let mut at_weights = numbers(inputs * width, 4);
                 of.at_weights(&at_y, width, &mut at_weights);
                 let mut at_rows = numbers(rows * stride, 5);

@@ -22,7 +22,7 @@ pub(crate) mod testing;
 mod thin;
 
 pub(crate) use activation::{add_bias, add_bias_silu, add_column_sums, silu_back};
-pub(crate) use band::Band;
+pub(crate) use band::{Band, Finish, Keep};
 pub(crate) use bf16::supported as bf16_is_fast;
 pub(crate) use buffer::Buffer;
 pub(crate) use gated::{gated_silu, gated_silu_back};
@@ -34,6 +34,6 @@ pub(crate) use norm::{
 };
 pub(crate) use parameters::{Gradients, Weights};
 pub(crate) use pool::{Lease, Pool};
-pub(crate) use simd::{LANES, Lanes, Row, RowMut, Strip, StripMut, dispatch, lane_sums};
+pub(crate) use simd::{LANES, Lanes, Row, RowMut, Strip, StripMut, dispatch, fold_lanes};
 pub(crate) use softmax::{softmax, softmax_back};
 pub(crate) use thin::{thin_at_weight, thin_back, thin_product};

@@ -91,8 +91,27 @@ impl<S: Simd> Lanes<S> {
     #[inline(always)]
     pub(crate) fn sigmoid(self) -> Self {
         let one = Self::splat(self.simd, 1.0);
-        let denominator = one + (Self::splat(self.simd, 0.0) - self).exp();
-        self.with(self.simd.div_f32s(one.numbers, denominator.numbers))
+        one.over(one + self.exp_of(-1.0))
+    }
+
+    /// Their quotients.
+    #[inline(always)]
+    fn over(self, divisor: Self) -> Self {
+        self.with(self.simd.div_f32s(self.numbers, divisor.numbers))
+    }
+
+    /// silu(x) = x σ(x).
+    #[inline(always)]
+    pub(crate) fn silu(self) -> Self {
+        self.over(Self::splat(self.simd, 1.0) + self.exp_of(-1.0))
+    }
+
+    /// silu(x) and silu′(x) = σ + silu (1 − σ).
+    #[inline(always)]
+    pub(crate) fn silu_with_slope(self) -> (Self, Self) {
+        let sigma = self.sigmoid();
+        let active = self * sigma;
+        (active, sigma.times_plus(self - active, sigma))
     }
 
     /// [`Lanes::sigmoid`], but NaN where x is not finite, which the limits of the exponential hide.
@@ -105,14 +124,21 @@ impl<S: Simd> Lanes<S> {
     /// polynomial of degree 5 with the smallest relative error, 7.5e-8.
     #[inline(always)]
     pub(crate) fn exp(self) -> Self {
+        self.exp_of(1.0)
+    }
+
+    /// [`Lanes::exp`] of x or −x, as the sign says.
+    #[inline(always)]
+    fn exp_of(self, sign: f32) -> Self {
         // Adding 1.5·2²³ rounds to a whole number, which then stands in the lowest bits.
         const ROUND: f32 = 12_582_912.0;
         const POWER_OF_TWO: [f32; 5] = [0.009_675_542, 0.055_507_13, 0.240_221_2, 0.693_146_94, 1.000_000_1];
         let simd = self.simd;
         let splat = |number| Self::splat(simd, number);
         let x = self.with(simd.min_f32s(simd.max_f32s(self.numbers, splat(-87.0).numbers), splat(87.0).numbers));
-        let shifted = x.times_plus(splat(std::f32::consts::LOG2_E), splat(ROUND));
-        let f = x.times_plus(splat(std::f32::consts::LOG2_E), splat(ROUND) - shifted);
+        let factor = splat(sign * std::f32::consts::LOG2_E);
+        let shifted = x.times_plus(factor, splat(ROUND));
+        let f = x.times_plus(factor, splat(ROUND) - shifted);
         let mut p = splat(0.001_327_647_1);
         for coefficient in POWER_OF_TWO {
             p = p.times_plus(f, splat(coefficient));
@@ -169,6 +195,12 @@ impl<'a, S: Simd> RowMut<'a, S> {
         Lanes { simd: self.simd, numbers: self.vectors[k] }
     }
 
+    /// Number of vectors.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.vectors.len()
+    }
+
     /// Replaces the `k`-th vector.
     #[inline(always)]
     pub(crate) fn set(&mut self, k: usize, lanes: Lanes<S>) {
@@ -182,36 +214,31 @@ impl<'a, S: Simd> RowMut<'a, S> {
     }
 }
 
-/// Sums over the channels c of each residue class of c modulo `classes` (a divisor of [`LANES`]): lane l of the
-/// result holds the sum over c ≡ l. `term(k)` gives the k-th of `vectors` vectors of the row.
+/// Sums over the lanes l of each residue class of l modulo `classes` (a divisor of [`LANES`]), into all of its lanes.
 #[inline(always)]
-pub(crate) fn lane_sums<S: Simd>(
-    simd: S,
-    vectors: usize,
-    classes: usize,
-    term: impl Fn(usize) -> Lanes<S>,
-) -> [f32; LANES] {
-    let mut sums = [0.0; LANES];
-    let (parts, _) = S::as_mut_simd_f32s(&mut sums);
-    let step = parts.len();
-    for (part, sum) in parts.iter_mut().enumerate() {
-        let mut total = Lanes::splat(simd, 0.0);
-        for k in (part..vectors).step_by(step) {
-            total = total + term(k);
-        }
-        *sum = total.numbers;
-    }
+pub(crate) fn fold_lanes<S: Simd>(simd: S, classes: usize, sums: &mut [f32; LANES]) {
+    let mut sums = RowMut::new(simd, sums, LANES);
     let mut width = LANES;
     while width > classes {
         width /= 2;
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
+        if width >= S::F32_LANES {
+            let half = width / S::F32_LANES;
+            for k in 0..half {
+                let sum = sums.at(k) + sums.at(k + half);
+                sums.set(k, sum);
+                sums.set(k + half, sum);
+            }
+        } else {
+            let sum = sums.at(0);
+            let sum = sum + sum.with(simd.rotate_left_f32s(sum.numbers, width));
+            sums.set(0, sum);
         }
     }
-    for lane in classes..LANES {
-        sums[lane] = sums[lane % classes];
+    // What follows the first vectors repeats them.
+    let first = (width.max(S::F32_LANES)) / S::F32_LANES;
+    for k in first..sums.len() {
+        sums.set(k, sums.at(k % first));
     }
-    sums
 }
 
 #[cfg(test)]
@@ -292,26 +319,29 @@ mod tests {
         }
     }
 
-    struct Sums<'a>(&'a [f32], usize);
+    struct Sums<'a>(&'a [f32; LANES], usize);
 
     impl WithSimd for Sums<'_> {
         type Output = [f32; LANES];
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> [f32; LANES] {
-            let row = Row::new(simd, self.0, self.0.len());
-            lane_sums(simd, row.len(), self.1, |k| row.at(k))
+            let mut sums = *self.0;
+            fold_lanes(simd, self.1, &mut sums);
+            sums
         }
     }
 
     #[test]
     fn residue_classes_are_summed() {
-        let row: Vec<f32> = (0..48).map(|c| (c * c) as f32).collect();
+        let row: [f32; LANES] = std::array::from_fn(|c| (c * c) as f32);
         for classes in [1, 2, 4, 8, 16] {
-            let found = [dispatch(Sums(&row, classes)), Sums(&row, classes).with_simd(pulp::Scalar)];
+            let mut found = vec![dispatch(Sums(&row, classes)), Sums(&row, classes).with_simd(pulp::Scalar)];
+            #[cfg(target_arch = "x86_64")]
+            found.extend(pulp::x86::V3::try_new().map(|simd| Simd::vectorize(simd, Sums(&row, classes))));
             for lane in 0..LANES {
-                let expected: f32 = (0..48).filter(|c| c % classes == lane % classes).map(|c| row[c]).sum();
-                assert_eq!([found[0][lane], found[1][lane]], [expected; 2], "{classes} classes, lane {lane}");
+                let expected: f32 = (0..LANES).filter(|c| c % classes == lane % classes).map(|c| row[c]).sum();
+                assert!(found.iter().all(|sums| sums[lane] == expected), "{classes} classes, lane {lane}: {found:?}");
             }
         }
     }

@@ -10,7 +10,7 @@ mod chains;
 mod molecules;
 
 use super::Config;
-use super::drawing::{Item, Team, batches, sample_id};
+use super::drawing::{Item, Team, sample_id};
 use crate::cli::StopRequest;
 use crate::data::{Condition, Dataset, Kind, Selection};
 use crate::diffusion::{Denoiser, Sampler, SamplerConfig, Step};
@@ -24,7 +24,7 @@ const FARTHEST: f64 = 1e6;
 /// What a run is evaluated on, and how.
 pub(super) struct Evaluation {
     subject: Box<dyn Subject>,
-    batches: Vec<Vec<Item>>,
+    batch_points: usize,
     sampler: Sampler,
     seed: u64,
 }
@@ -82,11 +82,9 @@ impl Evaluation {
             Kind::Molecules => Box::new(molecules::Molecules::read(split, indices, wanted)?),
             Kind::Chains => Box::new(chains::Chains::read(split, indices, config.data.max_points, wanted)?),
         };
-        let sources = subject.sources().iter().map(|source| (source.points, source.samples));
-        let batches = batches(sources, wanted.batch_points);
         let sampler = SamplerConfig { steps: wanted.steps.unwrap_or(config.sampler.steps), ..config.sampler.clone() };
         let sampler = Sampler::new(&sampler, &config.diffusion)?;
-        Ok(Some(Evaluation { subject, batches, sampler, seed: config.seed }))
+        Ok(Some(Evaluation { subject, batch_points: wanted.batch_points, sampler, seed: config.seed }))
     }
 
     /// Draws and judges, all processes together; the report on rank 0. `None`: a process was asked to stop, and all have
@@ -103,13 +101,14 @@ impl Evaluation {
     ) -> Result<Option<Report>> {
         let team = Team::new(world, workers)?;
         let mut positions = Vec::new();
-        for round in self.batches.chunks(team.size()) {
+        let batches = self.batches(&team);
+        for round in batches.chunks(team.size()) {
             positions.extend(team.round(round, |_, batch| self.draw(denoiser, batch, stop))?);
             if vote::any(world, stop.is_set())? {
                 return Ok(None);
             }
         }
-        let samples = self.finite(&positions)?;
+        let samples = self.finite(batches.iter().flatten(), &positions)?;
         let sources: Vec<usize> = (0..samples.len()).collect();
         let mut judgements = Vec::new();
         for round in sources.chunks(team.size()) {
@@ -151,12 +150,18 @@ impl Evaluation {
         }
     }
 
-    /// The samples of each source that are finite, from the positions of all in the order of the batches.
-    fn finite(&self, positions: &[f64]) -> Result<Vec<Vec<Vec<Point>>>> {
+    /// All samples, in the batches in which a team draws them.
+    fn batches(&self, team: &Team<'_>) -> Vec<Vec<Item>> {
+        let sources = self.subject.sources().iter().map(|source| (source.points, source.samples));
+        team.batches(sources, self.batch_points)
+    }
+
+    /// The samples of each source that are finite, from the positions of all these items, one after another.
+    fn finite<'a>(&self, items: impl Iterator<Item = &'a Item>, positions: &[f64]) -> Result<Vec<Vec<Vec<Point>>>> {
         let sources = self.subject.sources();
         let mut samples = vec![Vec::new(); sources.len()];
         let mut rest = positions.as_chunks().0;
-        for item in self.batches.iter().flatten() {
+        for item in items {
             let (sample, others) = rest.split_at_checked(sources[item.source].points).ok_or_else(|| {
                 Error::World(format!("the positions of sample {item:?} are missing from what the processes sent"))
             })?;
@@ -252,7 +257,7 @@ mod tests {
         assert_eq!(value(&report, "eval/non_finite"), some as f64 / all as f64);
         assert!(report.line.ends_with(&format!("{some} of {all} samples are not finite")), "{}", report.line);
         assert_eq!(report.histograms[0].1.len(), all - some);
-        for batch in &evaluation.batches {
+        for batch in &evaluation.batches(&Team::new(&Solo, 2).unwrap()) {
             let draw = |by| evaluation.draw(&Puzzled { by }, batch, &stop).unwrap();
             let (healthy, broken) = (draw(0), draw(by));
             let points = batch

@@ -6,7 +6,9 @@ use super::plan::{Plan, far_terms};
 use super::state::Heads;
 use super::stem::Radial;
 use super::weights::FilterMap;
-use crate::model::engine::{Buffer, LayerNorm, Matrix, Products, Store, Weights, add_column_sums, layer_norm_back};
+use crate::model::engine::{
+    Buffer, Finish, LayerNorm, Matrix, Products, Store, Weights, add_column_sums, layer_norm_back,
+};
 use crate::model::et::EtConfig;
 
 /// The chunk and the parameters.
@@ -22,8 +24,8 @@ pub(super) struct Context<'a> {
 /// What the stem hands to every layer.
 #[derive(Clone, Copy)]
 pub(super) struct Embedded<'a> {
-    /// Embedded atom features a, (N, H).
-    pub(super) atoms: &'a [f32],
+    /// The embedded features a of each kind of atom, (kinds, H).
+    pub(super) kinds: &'a [f32],
     /// The radial functions of the pairs.
     pub(super) radial: &'a Radial,
 }
@@ -57,11 +59,18 @@ impl Context<'_> {
         self.products.multiply(at_weight, inputs, store, Matrix::new(at_y, outputs).t(), Matrix::new(x, inputs));
     }
 
-    /// The filters of a tile before bias and activation: radial functions times the weights `matrix`, whose rows
-    /// have `width` numbers.
-    pub(super) fn radial_part(self, radial: &Radial, tile: usize, matrix: &[f32], width: usize, filters: &mut Buffer) {
+    /// The filters of a tile: radial functions times the weights `matrix`, whose rows have `width` numbers, and what
+    /// `finish` makes of that.
+    pub(super) fn radial_part(
+        self,
+        radial: &Radial,
+        tile: usize,
+        (matrix, width): (&[f32], usize),
+        finish: impl Finish,
+        filters: &mut Buffer,
+    ) {
         let filters = filters.resize(self.plan.tiles[tile].pairs.len() * width);
-        radial.tile(self.plan, tile).product(matrix, width, filters);
+        radial.tile(self.plan, tile).product(matrix, width, finish, filters);
     }
 
     /// The way back through [`Context::radial_part`], whose result had the gradient `at_filters`: adds to the
@@ -94,17 +103,13 @@ impl Context<'_> {
         }
     }
 
-    /// The biases of the vector filters, (parts − 1)·H.
-    pub(super) fn vector_bias<'a>(&self, matrix: &'a [f32]) -> &'a [f32] {
-        let width = self.filters.width();
-        &matrix[(self.config.rbf + 1) * width..][2 * self.config.hidden..width]
-    }
-
     /// The constant filters of far messages.
     pub(super) fn constants<'a>(&self, matrix: &[f32], numbers: &'a mut Buffer) -> Constants<'a> {
-        let bias = self.vector_bias(matrix);
-        let numbers = numbers.resize(bias.len());
-        for (slot, &b) in numbers.iter_mut().zip(bias) {
+        let (width, parts) = (self.filters.width(), self.config.parts());
+        let bias = &matrix[(self.config.rbf + 1) * width..];
+        let numbers = numbers.resize((parts - 1) * self.config.hidden);
+        for (slot, column) in numbers.iter_mut().zip(self.filters.vector_columns()) {
+            let b = bias[column];
             *slot = b / (1.0 + (-b).exp());
         }
         Constants { numbers, hidden: self.config.hidden, terms: far_terms(self.config) }

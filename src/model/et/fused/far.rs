@@ -8,9 +8,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::messages::{Nodes, NodesMut};
 use super::plan::{FarBlock, Plan};
-use crate::model::engine::{Buffer, Matrix, Products, Row, RowMut, Store, dispatch};
+use super::records::{self, Part};
+use crate::model::engine::{Buffer, LANES, Matrix, Products, Row, RowMut, Store, dispatch};
 
 /// The constants of a layer: silu of the biases of [dv1 | dv2 (| dv3)], (parts − 1)·H.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ pub(super) struct Constants<'a> {
 pub(super) fn send(
     plan: &Plan,
     constants: Constants<'_>,
-    nodes: Nodes<'_>,
+    sent: &[f32],
     products: Products,
     stack: &mut Buffer,
     vectors: &mut [f32],
@@ -36,7 +36,7 @@ pub(super) fn send(
     for block in &plan.far {
         let columns = constants.terms * block.sources;
         for axis in 0..3 {
-            dispatch(Stack { block, constants, nodes, axis, stack: stack.resize(columns * h) });
+            dispatch(Stack { block, constants, sent, axis, stack: stack.resize(columns * h) });
             let matrix = Matrix::new(&plan.far_matrices[block.matrices[axis].clone()], columns);
             let first = (axis * plan.len() + block.atoms.start) * h;
             products.multiply(&mut vectors[first..], h, Store::Add, matrix, Matrix::new(stack, h));
@@ -47,7 +47,7 @@ pub(super) fn send(
 struct Stack<'a> {
     block: &'a FarBlock,
     constants: Constants<'a>,
-    nodes: Nodes<'a>,
+    sent: &'a [f32],
     axis: usize,
     stack: &'a mut [f32],
 }
@@ -58,46 +58,45 @@ impl WithSimd for Stack<'_> {
     /// [V_a v1 c1; v2 c2 (; V_c v3 c3; V_b v3 c3)] with the axes a, b, c in cyclic order.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Stack { block, constants, nodes, axis, stack } = self;
+        let Stack { block, constants, sent, axis, stack } = self;
         let (h, m) = (constants.hidden, block.sources);
-        for (term, (values, constant)) in terms(nodes, axis).into_iter().take(constants.terms).enumerate() {
+        let (parts, vectors) = (records::sent(constants.terms == 4), LANES / S::F32_LANES);
+        for (term, (part, constant)) in terms(axis).into_iter().take(constants.terms).enumerate() {
+            let values = Part { records: sent, stride: parts * h, hidden: h, parts, part };
             let constant = Row::new(simd, &constants.numbers[constant * h..], h);
             for source in 0..m {
-                let value = Row::new(simd, &values[(block.atoms.start + source) * h..], h);
                 let mut row = RowMut::new(simd, &mut stack[(term * m + source) * h..], h);
-                for k in 0..value.len() {
-                    row.set(k, value.at(k) * constant.at(k));
+                for (i, group) in values.groups(block.atoms.start + source).enumerate() {
+                    for v in 0..vectors {
+                        let k = i * vectors + v;
+                        row.set(k, values.at(simd, group, v) * constant.at(k));
+                    }
                 }
             }
         }
     }
 }
 
-/// The values of a stack's terms, each with the number of the constant that it is multiplied by.
+/// The parts of what is sent that make a stack's terms, each with the number of the constant that it is multiplied by.
 #[inline(always)]
-fn terms(nodes: Nodes<'_>, axis: usize) -> [(&[f32], usize); 4] {
+fn terms(axis: usize) -> [(usize, usize); 4] {
     let (next, last) = ((axis + 1) % 3, (axis + 2) % 3);
-    [(nodes.scaled[axis], 0), (nodes.v2, 1), (nodes.turned[last], 2), (nodes.turned[next], 2)]
+    [(2 + axis, 0), (1, 1), (5 + last, 2), (5 + next, 2)]
 }
 
 /// The way back through [`send`].
 pub(super) struct Back<'a> {
     pub(super) plan: &'a Plan,
     pub(super) constants: Constants<'a>,
-    pub(super) nodes: Nodes<'a>,
+    /// What the atoms send, records.
+    pub(super) sent: &'a [f32],
     pub(super) products: Products,
 }
 
 impl Back<'_> {
-    /// Adds to the gradients at the atoms and at the constants, given that at the vector sums.
-    pub(super) fn run(
-        &self,
-        stack: &mut Buffer,
-        at_vectors: &[f32],
-        at_nodes: &mut NodesMut<'_>,
-        at_constants: &mut [f32],
-    ) {
-        let Back { plan, constants, nodes, products } = *self;
+    /// Adds to the gradients at what the atoms send and at the constants, given that at the vector sums.
+    pub(super) fn run(&self, stack: &mut Buffer, at_vectors: &[f32], at_sent: &mut [f32], at_constants: &mut [f32]) {
+        let Back { plan, constants, sent, products } = *self;
         let h = constants.hidden;
         for block in &plan.far {
             let columns = constants.terms * block.sources;
@@ -106,47 +105,47 @@ impl Back<'_> {
                 let first = (axis * plan.len() + block.atoms.start) * h;
                 let at_sums = Matrix::new(&at_vectors[first..first + block.atoms.len() * h], h);
                 products.multiply(stack.resize(columns * h), h, Store::Replace, matrix.t(), at_sums);
-                dispatch(StackBack { block, constants, nodes, axis, stack, at_nodes, at_constants });
+                dispatch(StackBack { block, constants, sent, axis, stack, at_sent, at_constants });
             }
         }
     }
 }
 
-struct StackBack<'a, 'b> {
+struct StackBack<'a> {
     block: &'a FarBlock,
     constants: Constants<'a>,
-    nodes: Nodes<'a>,
+    sent: &'a [f32],
     axis: usize,
     stack: &'a [f32],
-    at_nodes: &'a mut NodesMut<'b>,
+    at_sent: &'a mut [f32],
     at_constants: &'a mut [f32],
 }
 
-impl WithSimd for StackBack<'_, '_> {
+impl WithSimd for StackBack<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let StackBack { block, constants, nodes, axis, stack, at_nodes, at_constants } = self;
+        let StackBack { block, constants, sent, axis, stack, at_sent, at_constants } = self;
         let (h, m) = (constants.hidden, block.sources);
-        let (next, last) = ((axis + 1) % 3, (axis + 2) % 3);
-        for (term, (values, index)) in terms(nodes, axis).into_iter().take(constants.terms).enumerate() {
-            let at_values: &mut [f32] = match term {
-                0 => at_nodes.scaled[axis],
-                1 => at_nodes.v2,
-                2 => at_nodes.turned[last],
-                _ => at_nodes.turned[next],
-            };
+        let (parts, vectors) = (records::sent(constants.terms == 4), LANES / S::F32_LANES);
+        for (term, (part, index)) in terms(axis).into_iter().take(constants.terms).enumerate() {
+            let values = Part { records: sent, stride: parts * h, hidden: h, parts, part };
             let constant = Row::new(simd, &constants.numbers[index * h..], h);
             let mut at_constant = RowMut::new(simd, &mut at_constants[index * h..], h);
             for source in 0..m {
-                let at = (block.atoms.start + source) * h;
+                let n = block.atoms.start + source;
                 let gradient = Row::new(simd, &stack[(term * m + source) * h..], h);
-                let value = Row::new(simd, &values[at..], h);
-                let mut at_value = RowMut::new(simd, &mut at_values[at..], h);
-                for k in 0..value.len() {
-                    at_value.set(k, gradient.at(k).times_plus(constant.at(k), at_value.at(k)));
-                    at_constant.set(k, gradient.at(k).times_plus(value.at(k), at_constant.at(k)));
+                let at_values = at_sent[n * parts * h..].chunks_exact_mut(parts * LANES);
+                for (i, (group, at_group)) in values.groups(n).zip(at_values).enumerate() {
+                    for v in 0..vectors {
+                        let k = i * vectors + v;
+                        let at_value = records::get(simd, at_group, part, v);
+                        let sum = gradient.at(k).times_plus(constant.at(k), at_value);
+                        records::set(simd, at_group, part, v, sum);
+                        let value = values.at(simd, group, v);
+                        at_constant.set(k, gradient.at(k).times_plus(value, at_constant.at(k)));
+                    }
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! After the layers: scalars and vectors become one vector per atom.
 
 use super::context::{Context, at_bias, norm_back};
+use super::state::{axes, axes_mut};
 use super::tape::{BlockTape, HeadTape, Scratch, State};
 use crate::model::engine::{Gradients, Matrix, Store, add_bias_silu, layer_norm, silu_back};
 use crate::model::et::head::{GatedBlock, Head};
@@ -89,9 +90,9 @@ impl Block<'_> {
                 let normal = tape.normal.resize(n * inputs);
                 normal.copy_from_slice(before);
                 layer_norm(normal, bias, w.norm(norm), tape.scale.resize(n), before);
-                add_bias_silu(before, nothing, &context.plan.times, nothing, hidden);
+                add_bias_silu(before, nothing, hidden);
             }
-            None => add_bias_silu(before, bias, &context.plan.times, nothing, hidden),
+            None => add_bias_silu(before, bias, hidden),
         }
         context.linear(hidden, w.get(block.update[1].weight), widths.update(), &mut tape.update);
         for row in tape.update.chunks_exact_mut(widths.update()) {
@@ -144,9 +145,11 @@ impl Block<'_> {
         products.multiply(at_lengths, inputs, Store::Replace, g, weight.columns(inputs..2 * inputs));
 
         let at_measured = scratch.at_vec.resize(3 * n * inputs);
-        for (index, slot) in at_measured.iter_mut().enumerate() {
-            let (at, length) = (at_lengths[index % (n * inputs)], tape.lengths[index % (n * inputs)]);
-            *slot = if length == 0.0 { 0.0 } else { at * tape.measured[index] / length };
+        for (slots, measured) in axes_mut(at_measured).into_iter().zip(axes(&tape.measured)) {
+            for ((slot, x), (&at, &length)) in slots.iter_mut().zip(measured).zip(at_lengths.iter().zip(&*tape.lengths))
+            {
+                *slot = if length == 0.0 { 0.0 } else { at * x / length };
+            }
         }
         context.at_weight(at_measured, vec, inputs, gradients.get(block.measured.weight), store);
         context.at_weight(at_passed, vec, vectors, gradients.get(block.passed.weight), store);

@@ -2,10 +2,13 @@
 
 use super::context::{Context, Embedded, at_bias, norm_back};
 use super::far;
-use super::messages::{self, BackInput, NodesMut};
-use super::state::{UpdateBack, axes, axes_mut, scale_back};
+use super::messages::{self, ActivateWithSlope, BackInput, Nodes, NodesMut};
+use super::mixing::MixBack;
+use super::plan::Plan;
+use super::records::{self, ValuesMut};
+use super::state::{UpdateBack, axes, axes_mut};
 use super::tape::{AtEmbedded, LayerTape, Scratch, State};
-use crate::model::engine::{Gradients, LANES, Matrix, Store, silu_back};
+use crate::model::engine::{Gradients, LANES, Matrix, Store, affine_rows};
 use crate::model::et::layer::Layer;
 
 /// A layer on the way back: what the forward pass left, and where gradients go.
@@ -71,64 +74,61 @@ impl LayerBack<'_, '_> {
     /// Back through the messages; the gradient at V gains theirs.
     fn send_back(&mut self, at: &mut State) {
         let Self { context, matrix, tape, ref mut scratch, .. } = *self;
-        let (n, h, width) = (context.plan.len(), context.config.hidden, context.filters.width());
-        let cross = if context.config.so3 { n * h } else { 0 };
-        let mut at_nodes = NodesMut {
-            query: scratch.at_query.zeros(n * h),
-            key: scratch.at_key.zeros(n * h),
-            scalar: scratch.at_scalar.zeros(n * h),
-            v2: scratch.at_v2.zeros(n * h),
-            scaled: axes_mut(scratch.at_scaled.zeros(3 * n * h)),
-            turned: axes_mut(scratch.at_turned.zeros(3 * cross)),
-        };
-        let nodes = tape.nodes(&self.state.vec, &mut scratch.scaled, &mut scratch.turned);
+        let (n, h, so3) = (context.plan.len(), context.config.hidden, context.config.so3);
+        let width = context.filters.width();
+        let values = tape.values(&self.state.vec);
+        let asked = scratch.asked.resize(records::ASKED * n * h);
+        let sent = scratch.sent.resize(records::sent(so3) * n * h);
+        values.pack(asked, sent);
+        let at_received = scratch.received.resize(records::RECEIVED * n * h);
+        records::pack_received(&scratch.minor, axes(&at.vec), at_received);
+        let at_asked = scratch.at_asked.zeros(asked.len());
+        let at_sent = scratch.at_sent.zeros(sent.len());
         let constants = context.constants(matrix, &mut scratch.constants);
         let at_constants = scratch.at_constants.zeros(constants.numbers.len());
-        let far = far::Back { plan: context.plan, constants, nodes, products: context.exact() };
-        far.run(&mut scratch.stack, &at.vec, &mut at_nodes, at_constants);
+        let far = far::Back { plan: context.plan, constants, sent, products: context.exact() };
+        far.run(&mut scratch.stack, &at.vec, at_sent, at_constants);
 
         let at_matrix = scratch.at_filters.zeros(context.filters.len());
         let (at_radial_weights, rest) = at_matrix.split_at_mut(context.config.rbf * width);
         let (at_kind_weight, at_bias) = rest.split_at_mut(width);
-        for (index, tile) in context.plan.tiles.iter().enumerate() {
-            let radial = self.embedded.radial;
-            context.radial_part(radial, index, matrix, width, &mut scratch.filters);
-            let input = BackInput {
-                filters: &mut scratch.filters,
-                attention: &tape.attention[tile.pairs.start * 2 * LANES..],
-                at_scalars: &scratch.minor,
-                at_vectors: axes(&at.vec),
+        for (index, pairs) in context.plan.tiles.iter().map(|tile| tile.pairs.clone()).enumerate() {
+            let (radial, filters) = (self.embedded.radial, &mut scratch.filters);
+            let input = context.tile_input(index, matrix, Nodes { asked, sent });
+            let slopes = scratch.slopes.resize(pairs.len() * width);
+            let activate = ActivateWithSlope { tile: input, slopes };
+            context.radial_part(radial, index, (matrix, width), activate, filters);
+            let back = BackInput {
+                filters,
+                slopes: &scratch.slopes,
+                attention: &tape.attention[pairs.start * 2 * LANES..],
+                at_received,
                 at_bias,
                 at_kind_weight,
-                scratch: scratch.filter_rows.resize(2 * width),
             };
-            let back = if context.config.so3 { messages::send_back::<true> } else { messages::send_back::<false> };
-            back(context.tile_input(index, matrix, nodes), input, at_nodes.reborrow());
-            context.radial_back(
-                radial,
-                index,
-                (matrix, width),
-                &scratch.filters,
-                at_radial_weights,
-                &mut self.at_embedded.radial,
-            );
+            let send_back = if so3 { messages::send_back::<true> } else { messages::send_back::<false> };
+            send_back(input, back, NodesMut { asked: at_asked, sent: at_sent });
+            let at_radial = &mut self.at_embedded.radial;
+            context.radial_back(radial, index, (matrix, width), filters, at_radial_weights, at_radial);
         }
-        for ((slot, &g), &b) in at_bias[2 * h..].iter_mut().zip(&*at_constants).zip(context.vector_bias(matrix)) {
+        let bias = &matrix[(context.config.rbf + 1) * width..];
+        for (&g, column) in at_constants.iter().zip(context.filters.vector_columns()) {
+            let b = bias[column];
             let sigma = 1.0 / (1.0 + (-b).exp());
-            *slot += g * sigma * (1.0 + b * (1.0 - sigma));
+            at_bias[column] += g * sigma * (1.0 + b * (1.0 - sigma));
         }
         // `at.vec` holds the residual path; the messages' part comes on top.
-        let vec = axes(&self.state.vec);
-        let (at_vec, at_scaled) = (axes_mut(&mut at.vec), axes(&scratch.at_scaled));
-        scale_back(at_scaled, vec, &tape.v1, at_vec, scratch.at_v1.resize(n * h));
-        let at_vec = axes_mut(&mut at.vec).map(|axis| &mut axis[..cross]);
-        scale_back(
-            axes(&scratch.at_turned),
-            vec.map(|axis| &axis[..cross]),
-            &tape.v3,
-            at_vec,
-            scratch.at_v3.resize(cross),
-        );
+        let cross = values.v3.len();
+        let at_values = ValuesMut {
+            query: scratch.at_query.resize(n * h),
+            key: scratch.at_key.resize(n * h),
+            scalar: scratch.at_scalar.resize(n * h),
+            v1: scratch.at_v1.resize(n * h),
+            v2: scratch.at_v2.resize(n * h),
+            v3: scratch.at_v3.resize(cross),
+            vec: axes_mut(&mut at.vec),
+        };
+        at_values.unpack(values, at_asked, at_sent);
         context.filters.unpack(self.layer, &scratch.at_filters, self.gradients);
     }
 
@@ -138,10 +138,12 @@ impl LayerBack<'_, '_> {
         let store = gradients.store;
         let (n, h, w) = (context.plan.len(), context.config.hidden, context.weights);
         let parts = context.config.parts();
+        let mixed = scratch.mixed.resize(n * h);
+        affine_rows(&tape.mixed_normal, w.norm(&layer.norm), mixed);
         let at_value = scratch.value.resize(n * parts * h);
         let split: [&[f32]; 4] = [&scratch.at_scalar, &scratch.at_v1, &scratch.at_v2, &scratch.at_v3];
         context.heads().join(&split[..parts], at_value);
-        context.at_weight(at_value, &tape.mixed, parts * h, gradients.get(layer.value.weight), store);
+        context.at_weight(at_value, mixed, parts * h, gradients.get(layer.value.weight), store);
         at_bias(at_value, gradients.get(layer.value.bias), store);
         let at_mixed = scratch.at_mixed.resize(n * h);
         context.linear_back(at_value, w.get(layer.value.weight), parts * h, at_mixed, Store::Replace);
@@ -152,7 +154,7 @@ impl LayerBack<'_, '_> {
             let at = scratch.natural.resize(n * h);
             context.heads().to_natural(minor, at);
             norm_back(at, normal, scale, w.get(norm.weight), gradients.norm(norm), store);
-            context.at_weight(at, &tape.mixed, h, gradients.get(projection.weight), store);
+            context.at_weight(at, mixed, h, gradients.get(projection.weight), store);
             at_bias(at, gradients.get(projection.bias), store);
             context.linear_back(at, w.get(projection.weight), h, at_mixed, Store::Add);
         }
@@ -167,22 +169,28 @@ impl LayerBack<'_, '_> {
         let at_mixed = &mut *scratch.at_mixed;
         let norm = gradients.norm(&layer.norm);
         norm_back(at_mixed, &tape.mixed_normal, &tape.mixed_scale, w.get(layer.norm.weight), norm, store);
-        context.at_weight(at_mixed, &tape.hidden, h, gradients.get(second.weight), store);
         at_bias(at_mixed, gradients.get(second.bias), store);
         let d = scratch.natural.resize(n * h);
         context.linear_back(at_mixed, w.get(second.weight), h, d, Store::Replace);
-        silu_back(d, &tape.before, h);
-        at_bias(d, gradients.get(first.bias), store);
+        let Plan { kinds, times, .. } = context.plan;
+        let (at_table, at_time_weight) = (scratch.minor.zeros(self.embedded.kinds.len()), scratch.row.zeros(h));
+        let s = scratch.hidden.resize(n * h);
+        MixBack { kinds, times, y: &tape.before, s, d, at_table, at_time_weight }.run();
+        context.at_weight(at_mixed, s, h, gradients.get(second.weight), store);
+        at_bias(at_table, gradients.get(first.bias), store);
 
         // The columns of the first weight: x, time, atom features.
         let columns = 2 * h + 1;
         let at_weight = gradients.get(first.weight);
-        let (products, d) = (context.products, Matrix::new(d, h));
+        let (products, d, at_table) = (context.products, Matrix::new(d, h), Matrix::new(at_table, h));
         products.multiply(at_weight, columns, store, d.t(), Matrix::new(&self.state.x, h));
-        products.multiply(&mut at_weight[h + 1..], columns, store, d.t(), Matrix::new(self.embedded.atoms, h));
-        context.exact().multiply(&mut at_weight[h..], columns, store, d.t(), Matrix::new(&context.plan.times, 1));
+        let at_features = &mut at_weight[h + 1..];
+        products.multiply(at_features, columns, store, at_table.t(), Matrix::new(self.embedded.kinds, h));
+        for (row, &g) in at_weight.chunks_exact_mut(columns).zip(&*at_time_weight) {
+            row[h] = if store == Store::Add { row[h] + g } else { g };
+        }
         let weight = Matrix::new(w.get(first.weight), columns);
         products.multiply(&mut at.x, h, Store::Add, d, weight.columns(0..h));
-        products.multiply(&mut self.at_embedded.atoms, h, Store::Add, d, weight.columns(h + 1..columns));
+        products.multiply(&mut self.at_embedded.kinds, h, Store::Add, at_table, weight.columns(h + 1..columns));
     }
 }

@@ -223,7 +223,7 @@ impl FusedRecording<'_> {
                 (&blueprint.head, &states[blueprint.layers.len()], &*head_tape, &mut *scratch);
             HeadBack { head, context, state, tape, gradients, scratch }.run(at_vectors, at);
         })?;
-        at_embedded.atoms.zeros(n * blueprint.config.hidden);
+        at_embedded.kinds.zeros(plan.features.len() * blueprint.config.hidden);
         at_embedded.radial.zeros(plan.pairs.len() * stem_tape.radial.stride);
         for (l, layer) in blueprint.layers.iter().enumerate().rev() {
             let (matrix, first) = denoiser.matrix(l);

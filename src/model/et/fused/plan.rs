@@ -1,5 +1,6 @@
 //! What a forward pass knows of a chunk of molecules before any parameter, arranged for speed.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::data::{Condition, NUM_FEATURES};
@@ -63,11 +64,13 @@ pub(super) struct Plan {
     pub(super) atoms: Range<usize>,
     /// Atomic number of each atom.
     pub(super) elements: Vec<usize>,
-    /// Atom features, (N, 10).
-    pub(super) features: Vec<f32>,
+    /// The kind of each atom: atoms of a kind have the same features.
+    pub(super) kinds: Vec<usize>,
+    /// The features of each kind, (kinds, 10), in the order of the kinds' first atoms.
+    pub(super) features: Vec<[f32; NUM_FEATURES]>,
     /// The time of each atom's molecule.
     pub(super) times: Vec<f32>,
-    /// The near pairs, molecule by molecule, ascending in distance.
+    /// The near pairs, molecule by molecule; tiles ascend in distance.
     pub(super) pairs: Vec<Pair>,
     /// The pairs in tiles.
     pub(super) tiles: Vec<Tile>,
@@ -98,9 +101,7 @@ impl Plan {
         let atoms = self.atoms.clone();
         self.elements.clear();
         self.elements.extend(tokens.elements[atoms.clone()].iter().map(|&z| usize::from(z)));
-        self.features.clear();
-        self.features.extend(tokens.features[atoms.clone()].as_flattened());
-        debug_assert_eq!(self.features.len(), NUM_FEATURES * atoms.len());
+        self.sort_kinds(&tokens.features[atoms.clone()]);
         self.times.clear();
         self.pairs.clear();
         self.tiles.clear();
@@ -119,6 +120,21 @@ impl Plan {
         }
     }
 
+    /// Finds the kinds of atoms with these features.
+    fn sort_kinds(&mut self, features: &[[f32; NUM_FEATURES]]) {
+        self.kinds.clear();
+        self.features.clear();
+        // Compared as bits: what is not a number is something of a kind, too.
+        let mut places = HashMap::new();
+        for features in features {
+            let kind = *places.entry(features.map(f32::to_bits)).or_insert(self.features.len());
+            if kind == self.features.len() {
+                self.features.push(*features);
+            }
+            self.kinds.push(kind);
+        }
+    }
+
     /// Sorts a molecule's edges into near pairs and far matrices. Bonds count from the molecule's first atom.
     fn add_molecule(&mut self, config: &EtConfig, atoms: Range<usize>, positions: &[Point], bonds: &[[u32; 2]]) {
         let rounded: Vec<[f32; 3]> = positions.iter().map(|x| x.map(|c| c as f32)).collect();
@@ -127,8 +143,11 @@ impl Plan {
         let far = self.add_pairs(config, &edges, positions, atoms.start);
         self.pairs[first_pair..]
             .sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then((a.low, a.high).cmp(&(b.low, b.high))));
-        let ends = (first_pair..self.pairs.len()).step_by(TILE);
-        self.tiles.extend(ends.map(|start| Tile { pairs: start..(start + TILE).min(self.pairs.len()) }));
+        for start in (first_pair..self.pairs.len()).step_by(TILE) {
+            let pairs = start..(start + TILE).min(self.pairs.len());
+            walk(&mut self.pairs[pairs.clone()]);
+            self.tiles.push(Tile { pairs });
+        }
         self.add_far(config, &edges, positions, atoms, &far);
     }
 
@@ -195,7 +214,51 @@ impl Plan {
     }
 }
 
+/// Orders the pairs of a tile so that each has an atom of one that came shortly before, where that can be: what belongs
+/// to that atom is still in the nearest cache.
+fn walk(pairs: &mut [Pair]) {
+    let first = pairs.iter().map(|pair| pair.low).min().unwrap_or(0);
+    let end = pairs.iter().map(|pair| pair.high + 1).max().unwrap_or(0);
+    // For each atom, how many pairs had been taken when it was met last.
+    let mut met = vec![0; end.saturating_sub(first)];
+    for place in 0..pairs.len() {
+        let recent = |pair: &Pair| {
+            let (low, high) = (met[pair.low - first], met[pair.high - first]);
+            (low.max(high), low.min(high))
+        };
+        let next = (place..pairs.len()).rev().max_by_key(|&k| recent(&pairs[k])).unwrap_or(place);
+        pairs.swap(place, next);
+        let Pair { low, high, .. } = pairs[place];
+        (met[low - first], met[high - first]) = (place + 1, place + 1);
+    }
+}
+
 /// Blocks of columns in the far matrices.
 pub(super) fn far_terms(config: &EtConfig) -> usize {
     if config.so3 { 4 } else { 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_follow_each_other_along_shared_atoms() {
+        let pair = |(low, high)| Pair {
+            low,
+            high,
+            to_low: true,
+            to_high: true,
+            direction: [0.0; 3],
+            kind: 0.0,
+            decay: 0.0,
+            envelope: 0.0,
+            distance: 0.0,
+        };
+        let ends = |pairs: &[Pair]| pairs.iter().map(|pair| (pair.low, pair.high)).collect::<Vec<_>>();
+        let mut pairs = [(7, 9), (8, 10), (5, 6), (6, 10), (5, 9)].map(pair);
+        walk(&mut pairs);
+        assert_eq!(ends(&pairs), [(7, 9), (5, 9), (5, 6), (6, 10), (8, 10)]);
+        walk(&mut []);
+    }
 }

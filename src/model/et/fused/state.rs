@@ -3,8 +3,13 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::messages::{Axes, AxesMut};
 use crate::model::engine::{Lanes, Row, RowMut, dispatch};
+
+/// A quantity with three components, one (N, H) matrix per axis.
+pub(super) type Axes<'a> = [&'a [f32]; 3];
+
+/// Likewise, to be written to.
+pub(super) type AxesMut<'a> = [&'a mut [f32]; 3];
 
 /// x′ = x + ⟨w1, w2⟩ o2 + o3 and V′ += V + w3 o1, row by row; `output` holds [o1 | o2 | o3] without bias and
 /// receives it, V′ holds the sums of the vector messages.
@@ -122,61 +127,6 @@ impl WithSimd for UpdateBack<'_> {
             }
         }
     }
-}
-
-/// out_a = V_a f per axis, with (N, H) each.
-pub(super) fn scale(vec: Axes<'_>, factor: &[f32], out: AxesMut<'_>) {
-    struct Kernel<'a>(&'a [f32], &'a [f32], &'a mut [f32]);
-    impl WithSimd for Kernel<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let width = self.0.len();
-            let (vec, factor) = (Row::new(simd, self.0, width), Row::new(simd, self.1, width));
-            let mut out = RowMut::new(simd, self.2, width);
-            for k in 0..vec.len() {
-                out.set(k, vec.at(k) * factor.at(k));
-            }
-        }
-    }
-    for (vec, out) in vec.into_iter().zip(out) {
-        dispatch(Kernel(vec, factor, out));
-    }
-}
-
-/// The way back through [`scale`]: adds to the gradient at V and *writes* that at f.
-pub(super) fn scale_back(at_out: Axes<'_>, vec: Axes<'_>, factor: &[f32], at_vec: AxesMut<'_>, at_factor: &mut [f32]) {
-    struct Kernel<'a> {
-        at_out: Axes<'a>,
-        vec: Axes<'a>,
-        factor: &'a [f32],
-        at_vec: AxesMut<'a>,
-        at_factor: &'a mut [f32],
-    }
-    impl WithSimd for Kernel<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let width = self.factor.len();
-            let factor = Row::new(simd, self.factor, width);
-            let (at_out, vec) =
-                (self.at_out.map(|g| Row::new(simd, g, width)), self.vec.map(|v| Row::new(simd, v, width)));
-            let mut at_vec = self.at_vec.map(|g| RowMut::new(simd, g, width));
-            let mut at_factor = RowMut::new(simd, self.at_factor, width);
-            for k in 0..factor.len() {
-                let mut sum = Lanes::splat(simd, 0.0);
-                for axis in 0..3 {
-                    let g = at_out[axis].at(k);
-                    sum = g.times_plus(vec[axis].at(k), sum);
-                    at_vec[axis].set(k, g.times_plus(factor.at(k), at_vec[axis].at(k)));
-                }
-                at_factor.set(k, sum);
-            }
-        }
-    }
-    dispatch(Kernel { at_out, vec, factor, at_vec, at_factor });
 }
 
 #[inline(always)]

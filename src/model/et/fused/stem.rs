@@ -8,8 +8,8 @@ use super::context::{Context, Embedded, at_bias, norm_back};
 use super::plan::{Pair, Plan};
 use super::tape::{AtEmbedded, Scratch};
 use crate::model::engine::{
-    Band, Buffer, Gradients, LANES, Lanes, Matrix, Row, RowMut, Store, Weights, add_bias, add_bias_silu, dispatch,
-    layer_norm, silu_back,
+    Band, Buffer, Gradients, Keep, LANES, Lanes, Matrix, Row, RowMut, Store, Weights, add_bias, add_bias_silu,
+    dispatch, layer_norm, silu_back,
 };
 use crate::model::et::stem::Stem;
 
@@ -80,12 +80,11 @@ impl Radial {
 #[derive(Debug, Default)]
 pub(super) struct StemTape {
     pub(super) radial: Radial,
-    /// Embedded atom features a, (N, H).
-    pub(super) atoms: Buffer,
+    /// The embedded features a of each kind of atom, (kinds, H).
+    pub(super) kinds: Buffer,
     elements: Buffer,
     neighbours: Buffer,
     before: Buffer,
-    hidden: Buffer,
     normal: Buffer,
     scale: Buffer,
     normed: Buffer,
@@ -93,7 +92,7 @@ pub(super) struct StemTape {
 
 impl StemTape {
     pub(super) fn embedded(&self) -> Embedded<'_> {
-        Embedded { atoms: &self.atoms, radial: &self.radial }
+        Embedded { kinds: &self.kinds, radial: &self.radial }
     }
 }
 
@@ -115,7 +114,7 @@ pub(super) fn forward(
     }
     let neighbours = tape.neighbours.zeros(n * h);
     for (index, tile) in plan.tiles.iter().enumerate() {
-        context.radial_part(&tape.radial, index, matrix, h, &mut scratch.filters);
+        context.radial_part(&tape.radial, index, (matrix, h), Keep, &mut scratch.filters);
         dispatch(Listen {
             look: Look::new(context, stem, matrix, &plan.pairs[tile.pairs.clone()]),
             filters: &scratch.filters,
@@ -129,14 +128,13 @@ pub(super) fn forward(
     add_bias(x, w.get(stem.combine.bias));
 
     let [first, second] = &stem.features;
-    context.linear(&plan.features, w.get(first.weight), h, &mut tape.before);
-    let nothing = scratch.row.zeros(h);
-    add_bias_silu(&mut tape.before, w.get(first.bias), &plan.times, nothing, tape.hidden.resize(n * h));
-    tape.normal.resize(n * h).copy_from_slice(&tape.hidden);
-    let norm = w.norm(&stem.features_norm);
-    layer_norm(&mut tape.normal, nothing, norm, tape.scale.resize(n), tape.normed.resize(n * h));
-    context.linear(&tape.normed, w.get(second.weight), h, &mut tape.atoms);
-    add_bias(&mut tape.atoms, w.get(second.bias));
+    let kinds = plan.features.len();
+    context.linear(plan.features.as_flattened(), w.get(first.weight), h, &mut tape.before);
+    add_bias_silu(&mut tape.before, w.get(first.bias), tape.normal.resize(kinds * h));
+    let (norm, nothing) = (w.norm(&stem.features_norm), scratch.row.zeros(h));
+    layer_norm(&mut tape.normal, nothing, norm, tape.scale.resize(kinds), tape.normed.resize(kinds * h));
+    context.linear(&tape.normed, w.get(second.weight), h, &mut tape.kinds);
+    add_bias(&mut tape.kinds, w.get(second.bias));
 }
 
 /// The stem on the way back.
@@ -173,14 +171,14 @@ impl StemBack<'_, '_> {
         let Self { stem, context, tape, ref mut gradients, ref at_embedded, ref mut scratch, .. } = *self;
         let (plan, h, w, store) = (context.plan, context.config.hidden, context.weights, gradients.store);
         let [first, second] = &stem.features;
-        context.at_weight(&at_embedded.atoms, &tape.normed, h, gradients.get(second.weight), store);
-        at_bias(&at_embedded.atoms, gradients.get(second.bias), store);
-        let d = scratch.natural.resize(plan.len() * h);
-        context.linear_back(&at_embedded.atoms, w.get(second.weight), h, d, Store::Replace);
+        context.at_weight(&at_embedded.kinds, &tape.normed, h, gradients.get(second.weight), store);
+        at_bias(&at_embedded.kinds, gradients.get(second.bias), store);
+        let d = scratch.natural.resize(plan.features.len() * h);
+        context.linear_back(&at_embedded.kinds, w.get(second.weight), h, d, Store::Replace);
         let norm = &stem.features_norm;
         norm_back(d, &tape.normal, &tape.scale, w.get(norm.weight), gradients.norm(norm), store);
         silu_back(d, &tape.before, h);
-        context.at_weight(d, &plan.features, h, gradients.get(first.weight), store);
+        context.at_weight(d, plan.features.as_flattened(), h, gradients.get(first.weight), store);
         at_bias(d, gradients.get(first.bias), store);
     }
 
@@ -211,7 +209,7 @@ impl StemBack<'_, '_> {
         let (at_weights, rest) = at_matrix.split_at_mut(k * h);
         let (at_kind, at_bias) = rest.split_at_mut(h);
         for (index, tile) in plan.tiles.iter().enumerate() {
-            context.radial_part(&tape.radial, index, matrix, h, &mut scratch.filters);
+            context.radial_part(&tape.radial, index, (matrix, h), Keep, &mut scratch.filters);
             dispatch(ListenBack {
                 look: Look::new(context, stem, matrix, &plan.pairs[tile.pairs.clone()]),
                 filters: &mut scratch.filters,

@@ -1,9 +1,9 @@
 //! What a forward pass leaves for the way back, and the room that both work in. All of it is memory that is kept
 //! from step to step.
 
-use super::messages::Nodes;
 use super::plan::Plan;
-use super::state::{axes, axes_mut, scale};
+use super::records::Values;
+use super::state::axes;
 use super::stem::StemTape;
 use crate::model::engine::Buffer;
 
@@ -19,14 +19,11 @@ pub(super) struct State {
 /// One layer.
 #[derive(Debug, Default)]
 pub(super) struct LayerTape {
-    /// The first mixing layer before and after its activation, (N, H).
+    /// The first mixing layer before its activation, (N, H).
     pub(super) before: Buffer,
-    /// See `before`.
-    pub(super) hidden: Buffer,
-    /// The norm of the mixing: normalised, (N, H); scales, (N); result g, (N, H).
+    /// The norm of the mixing: normalised, (N, H); scales, (N).
     pub(super) mixed_normal: Buffer,
     pub(super) mixed_scale: Buffer,
-    pub(super) mixed: Buffer,
     /// Queries: normalised, natural order; scales; result, head-minor.
     pub(super) query_normal: Buffer,
     pub(super) query_scale: Buffer,
@@ -51,18 +48,10 @@ pub(super) struct LayerTape {
 }
 
 impl LayerTape {
-    /// What the atoms send, with V of the state before the layer; `scaled` and `turned` are room for V v1 and V v3.
-    pub(super) fn nodes<'a>(&'a self, vec: &[f32], scaled: &'a mut Buffer, turned: &'a mut Buffer) -> Nodes<'a> {
-        scale(axes(vec), &self.v1, axes_mut(scaled.resize(vec.len())));
-        scale(axes(vec).map(|axis| &axis[..self.v3.len()]), &self.v3, axes_mut(turned.resize(3 * self.v3.len())));
-        Nodes {
-            query: &self.query,
-            key: &self.key,
-            scalar: &self.scalar,
-            v2: &self.v2,
-            scaled: axes(scaled),
-            turned: axes(turned),
-        }
+    /// What the atoms ask and send, with V of the state before the layer.
+    pub(super) fn values<'a>(&'a self, vec: &'a [f32]) -> Values<'a> {
+        let LayerTape { query, key, scalar, v1, v2, v3, .. } = self;
+        Values { query, key, scalar, v1, v2, v3, vec: axes(vec) }
     }
 }
 
@@ -114,9 +103,13 @@ pub(super) struct Scratch {
     pub(super) row: Buffer,
     pub(super) natural: Buffer,
     pub(super) minor: Buffer,
+    /// The mixing's hidden layer after its activation, (N, H).
+    pub(super) hidden: Buffer,
+    /// The mixing's result g, (N, H).
+    pub(super) mixed: Buffer,
     pub(super) value: Buffer,
     pub(super) filters: Buffer,
-    pub(super) filter_rows: Buffer,
+    pub(super) slopes: Buffer,
     pub(super) constants: Buffer,
     pub(super) stack: Buffer,
     pub(super) at_output: Buffer,
@@ -128,10 +121,12 @@ pub(super) struct Scratch {
     pub(super) at_v1: Buffer,
     pub(super) at_v2: Buffer,
     pub(super) at_v3: Buffer,
-    pub(super) scaled: Buffer,
-    pub(super) turned: Buffer,
-    pub(super) at_scaled: Buffer,
-    pub(super) at_turned: Buffer,
+    /// Records of the atoms, and the gradients at them.
+    pub(super) asked: Buffer,
+    pub(super) sent: Buffer,
+    pub(super) received: Buffer,
+    pub(super) at_asked: Buffer,
+    pub(super) at_sent: Buffer,
     pub(super) at_mixed: Buffer,
     pub(super) at_filters: Buffer,
     pub(super) at_constants: Buffer,
@@ -142,8 +137,8 @@ pub(super) struct Scratch {
 /// The gradients at what the stem made.
 #[derive(Debug, Default)]
 pub(super) struct AtEmbedded {
-    /// At the embedded atom features, (N, H).
-    pub(super) atoms: Buffer,
+    /// At the embedded features of each kind of atom, (kinds, H).
+    pub(super) kinds: Buffer,
     /// At the radial functions, (pairs, padded K).
     pub(super) radial: Buffer,
 }
