@@ -144,7 +144,7 @@ impl Products {
         // b is weights or what the forward pass left: most of it was used long ago. So were gradients that are added to.
         b.prefetch();
         if store == Store::Add {
-            Matrix::new(to, stride.max(1)).prefetch();
+            Matrix { data: to, rows: a.rows, cols: b.cols, row_stride: stride, col_stride: 1 }.prefetch();
         }
         match self.precision {
             Precision::F32 => f32_product(to, stride, store == Store::Add, a, b),
