@@ -9,8 +9,8 @@ the small noise along the way. Everything follows from a seed.
 `offsets` i64 (B+1), `atomic_numbers` i64 (N), `features` f32 (N, 10), `bonds` i64 (M, 2) as indices into the N
 atoms, each once, `positions`, `x_0`, `x_t`, `target` f64 (N, 3), `t` f64 (B).
 
-Atom features are not stored in data sets. Those here tell atoms apart by degree, bonded hydrogens and element, so that a
-molecule has about as many different rows as with the real ones: what is computed once for equal rows costs as much.
+Atom features are not stored in data sets. Those here tell atoms apart by degree, bonded hydrogens and element, so that
+a molecule has several kinds of atoms, as with the real ones: what depends on features alone may be computed once a kind.
 """
 
 import argparse

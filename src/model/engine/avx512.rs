@@ -6,7 +6,7 @@
 use core::arch::x86_64::*;
 use std::cell::RefCell;
 
-use super::bf16::avx512::{LINE, load, store, transpose};
+use super::bf16::avx512::{LINE, Out, load, store, transpose};
 use super::matrix::Matrix;
 
 /// Rows of a tile of sums: 14 × 2 registers of them leave 4 of the 32 for operands.
@@ -65,8 +65,14 @@ fn blocks(space: &mut Workspace, dst: &mut [f32], stride: usize, accumulate: boo
                 pack(columns, b.part(col, cols, k, ks), LINE, |line| (line * LINE, lines * LINE));
                 let next = (WIDTH * LINE).min(b.rows - col - cols);
                 prefetch(b.part(if next == 0 { 0 } else { col + cols }, next, k, ks));
-                let block = Block { a: packed, b: columns, height, depth: ks, cols, add: accumulate || k > 0 };
-                block.sums(&mut dst[first * stride + col..], stride, rows);
+                let dst = &mut dst[first * stride + col..];
+                Block { a: packed, b: columns, height, depth: ks }.sums(Out {
+                    dst,
+                    stride,
+                    rows,
+                    cols,
+                    add: accumulate || k > 0,
+                });
             }
         }
     }
@@ -141,20 +147,16 @@ struct Block<'a> {
     b: &'a [f32],
     height: usize,
     depth: usize,
-    /// The panel's columns.
-    cols: usize,
-    /// Whether the products are added to what is there.
-    add: bool,
 }
 
 impl Block<'_> {
-    /// The block's sums to its `rows` rows of the product.
+    /// The block's sums to its rows of the product.
     #[target_feature(enable = "avx512f")]
-    fn sums(&self, dst: &mut [f32], stride: usize, rows: usize) {
-        for (a, row) in self.a.chunks_exact(self.height * self.depth).zip((0..rows).step_by(self.height)) {
-            let rows = self.height.min(rows - row);
-            let out = Out { dst: &mut dst[row * stride..], stride, rows, cols: self.cols, add: self.add };
-            match self.cols.div_ceil(LINE) {
+    fn sums(&self, mut out: Out<'_>) {
+        let lines = out.cols.div_ceil(LINE);
+        for (panel, a) in self.a.chunks_exact(self.height * self.depth).enumerate() {
+            let out = out.rows_from(panel * self.height, self.height);
+            match lines {
                 1 => self.tile_of_height::<1>(a, out),
                 _ => self.tile_of_height::<WIDTH>(a, out),
             }
@@ -183,23 +185,10 @@ impl Block<'_> {
     }
 }
 
-/// Where a tile's sums go.
-struct Out<'a> {
-    /// The product from the tile's first element on.
-    dst: &'a mut [f32],
-    stride: usize,
-    rows: usize,
-    cols: usize,
-    add: bool,
-}
-
 /// The sums of M rows and N lines of columns, all in registers.
 #[target_feature(enable = "avx512f")]
 fn tile<const M: usize, const N: usize>(a: &[f32], b: &[f32], out: Out<'_>) {
-    for m in 0..out.rows {
-        _mm_prefetch::<_MM_HINT_ET0>(out.dst[m * out.stride..].as_ptr().cast());
-        _mm_prefetch::<_MM_HINT_ET0>(out.dst[m * out.stride + out.cols - 1..].as_ptr().cast());
-    }
+    out.prefetch();
     let mut sums = [[_mm512_setzero_ps(); N]; M];
     let (a, _) = a.as_chunks::<M>();
     let (lines, _) = b.as_chunks::<LINE>();
@@ -216,14 +205,5 @@ fn tile<const M: usize, const N: usize>(a: &[f32], b: &[f32], out: Out<'_>) {
             }
         }
     }
-    for m in 0..M {
-        if m < out.rows {
-            let row = &mut out.dst[m * out.stride..][..out.cols];
-            for n in 0..N {
-                let part = &mut row[n * LINE..];
-                let before = if out.add { load(part) } else { _mm512_setzero_ps() };
-                store(part, _mm512_add_ps(before, sums[m][n]));
-            }
-        }
-    }
+    out.put(sums);
 }

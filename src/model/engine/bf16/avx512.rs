@@ -286,26 +286,29 @@ fn sums<const M: usize, const N: usize>(b: &[[[u32; LINE]; N]], a: impl Fn(usize
 }
 
 /// Where sums go.
-struct Out<'a> {
+pub(in crate::model::engine) struct Out<'a> {
     /// The product from the first element on.
-    dst: &'a mut [f32],
-    stride: usize,
-    rows: usize,
-    cols: usize,
+    pub(in crate::model::engine) dst: &'a mut [f32],
+    /// From a row to the next.
+    pub(in crate::model::engine) stride: usize,
+    /// Rows that count.
+    pub(in crate::model::engine) rows: usize,
+    /// Columns that count.
+    pub(in crate::model::engine) cols: usize,
     /// Whether the sums are added to what is there.
-    add: bool,
+    pub(in crate::model::engine) add: bool,
 }
 
 impl Out<'_> {
     /// At most `rows` rows from `first` on.
-    fn rows_from(&mut self, first: usize, rows: usize) -> Out<'_> {
+    pub(in crate::model::engine) fn rows_from(&mut self, first: usize, rows: usize) -> Out<'_> {
         let (stride, cols, add) = (self.stride, self.cols, self.add);
         Out { dst: &mut self.dst[first * stride..], stride, rows: rows.min(self.rows - first), cols, add }
     }
 
     /// Asks for the memory while the sums are made.
     #[target_feature(enable = "avx512f")]
-    fn prefetch(&self) {
+    pub(in crate::model::engine) fn prefetch(&self) {
         for row in 0..self.rows {
             let first = row * self.stride;
             for place in [first, first + self.cols - 1] {
@@ -314,8 +317,9 @@ impl Out<'_> {
         }
     }
 
+    /// Writes the sums of M rows and N lines, or as many of them as count.
     #[target_feature(enable = "avx512f")]
-    fn put<const M: usize, const N: usize>(self, sums: [[__m512; N]; M]) {
+    pub(in crate::model::engine) fn put<const M: usize, const N: usize>(self, sums: [[__m512; N]; M]) {
         for m in 0..M {
             if m < self.rows {
                 let row = &mut self.dst[m * self.stride..][..self.cols];
